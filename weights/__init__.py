@@ -1,0 +1,1 @@
+"""Model files: name -> verified path. Knows neither autofix nor the detectors."""
