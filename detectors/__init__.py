@@ -1,0 +1,7 @@
+"""Find faces, hands and other things in pictures: picture in, detections out.
+
+A detector is handed the path of its model file; nothing here downloads or knows where models live.
+Import from the module that defines a name: `detectors.registry.open_detector` opens a detector,
+`detectors.detection.Detection` is what it finds, `detectors.base.Detector` is what it promises,
+`detectors.errors.DetectorError` is what it raises. Model libraries are imported on first use.
+"""

@@ -1,0 +1,86 @@
+"""What an .onnx file says about itself."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectors.errors import DetectorError
+from detectors.untouched import process_untouched
+
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+"""What onnxruntime reads on import; without it, it keeps a device id and writes to its maker."""
+
+
+@dataclass(frozen=True)
+class OnnxHeader:
+    """What ultralytics wrote into an export.
+
+    task: "detect", "segment", ...
+    batch: how many pictures every call must have; None if any number will do.
+    size_wh: the size in px that every picture must have; None if any multiple of the stride will
+    do.
+    """
+
+    task: str
+    batch: int | None
+    size_wh: tuple[int, int] | None
+
+
+def read_header(path: Path) -> OnnxHeader:
+    """Read an .onnx file that ultralytics exported.
+
+    Raises DetectorError if onnxruntime is missing, or the file is damaged or was exported by
+    something else.
+    """
+    with process_untouched(QUIET):
+        return _read(path)
+
+
+def _read(path: Path) -> OnnxHeader:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DetectorError(
+            f"{path.name} needs onnxruntime, which cannot be imported ({error}): "
+            "pip install onnxruntime (or onnxruntime-gpu), or use the model's .pt file"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except failures() as error:
+        raise DetectorError(f"{path} is not an ONNX model that can be read: {error}") from error
+    said = session.get_modelmeta().custom_metadata_map
+    if "task" not in said or not _is_names(said.get("names", "")):
+        raise DetectorError(
+            f"{path} does not say what it detects (it has no 'task' and 'names'): "
+            "export it with ultralytics, yolo export model=... format=onnx"
+        )
+    batch, _, height, width = session.get_inputs()[0].shape
+    return OnnxHeader(
+        task=said["task"],
+        batch=batch if isinstance(batch, int) else None,
+        size_wh=(width, height) if isinstance(width, int) and isinstance(height, int) else None,
+    )
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return what onnxruntime, already imported, raises where a model cannot be read or run."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        *(state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument),
+        *(state.NoSuchFile, state.NotImplemented, state.RuntimeException, state.EPFail),
+    )
+
+
+def _is_names(text: str) -> bool:
+    try:
+        return isinstance(ast.literal_eval(text), dict)
+    except (ValueError, SyntaxError):
+        return False

@@ -1,0 +1,311 @@
+"""Any YOLO detection or segmentation model, by ultralytics. The only module that imports it."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from detectors.base import Closing, Pixels, check_pictures
+from detectors.detection import Detection, Point, in_order
+from detectors.errors import DetectorError
+from detectors.onnx_header import QUIET, OnnxHeader, failures, read_header
+from detectors.overlap import suppress
+from detectors.settings import DEFAULTS, DetectorSettings
+from detectors.tiling import Window, is_cut, tiles
+from detectors.untouched import patched, process_untouched
+
+CONFIDENCE = 0.3  # ADetailer's
+IOU, IMAGE_SIZE = 0.7, 640  # ultralytics' own
+TASKS = ("detect", "segment")
+AT_ONCE = 16
+# Between the tiles and the whole picture: two views of one thing agree less well than two boxes of
+# one view.
+TILES_IOU, TILES_SMALLER, TILES_MARGIN_PX = 0.5, 0.9, 2.0
+
+_LOCK = threading.Lock()
+_REFUSALS = (TypeError, ValueError, AttributeError, KeyError, ImportError, RuntimeError, OSError)
+
+
+class YoloDetector(Closing):
+    """Finds what a YOLO model was trained to find. Not thread-safe.
+
+    path: a .pt of ultralytics, or an .onnx exported by it; detection or segmentation. The model is
+    loaded once, here. Labels are the model's class names, of which `DetectorSettings.classes`
+    keeps some. With a segmentation model each detection has a polygon: the outline of the largest
+    piece of its mask, through the middles of its outermost pixels. Loading touches no network,
+    installs nothing and leaves the process's threads, environment and print options as they were.
+
+    Raises DetectorError for a file that is missing, damaged, of another task or that would run
+    code when loaded (see `DetectorSettings.trust_pickle`), an unknown class name, and a device
+    that is not there.
+    """
+
+    def __init__(self, path: Path, settings: DetectorSettings = DEFAULTS) -> None:
+        if not path.is_file():
+            raise DetectorError(f"no model file at {path}: check the detector's path")
+        self.name = f"yolo:{path.stem}"
+        self._settings = settings
+        self._header = read_header(path) if path.suffix.lower() == ".onnx" else None
+        self._model: Any = _load(path, self._header, trust_pickle=settings.trust_pickle)
+        if self._model.task not in TASKS:
+            raise DetectorError(
+                f"{path.name} is a model for the task {self._model.task!r}: "
+                f"use one for {' or '.join(TASKS)}"
+            )
+        self._classes: tuple[int, ...] | None = None
+        self._warm_up(path)
+        names: dict[int, str] = self._model.names
+        self._classes = _chosen(names, settings.classes, path)
+        self.labels = tuple(names[index] for index in self._classes or sorted(names))
+
+    def detect(
+        self, pictures: Sequence[Pixels], *, names: Sequence[str] = ()
+    ) -> list[tuple[Detection, ...]]:
+        """Find things in each picture; see `Detector.detect`."""
+        check_pictures(pictures, names)
+        if self._model is None:
+            raise DetectorError(f"the detector {self.name} was closed: open it again")
+        views = [
+            (index, window)
+            for index, pixels in enumerate(pictures)
+            for window in self._windows((pixels.shape[1], pixels.shape[0]))
+        ]
+        found: list[list[Detection]] = [[] for _ in pictures]
+        for batch in _alike(views, self._at_once):
+            # A copy of each view, BGR as ultralytics expects of arrays.
+            crops = [np.ascontiguousarray(_cut(pictures[i], w)[:, :, ::-1]) for i, w in batch]
+            for (index, window), result in zip(batch, self._predict(crops), strict=True):
+                height, width = pictures[index].shape[:2]
+                found[index] += self._read(result, window, (width, height))
+        return [self._merge(each) for each in found]
+
+    def close(self) -> None:
+        """Give back the model. Closing again does nothing."""
+        self._model = None
+
+    @property
+    def _at_once(self) -> int:
+        return AT_ONCE if self._header is None else self._header.batch or AT_ONCE
+
+    def _windows(self, size_wh: tuple[int, int]) -> tuple[Window, ...]:
+        whole = Window(0, 0, *size_wh)
+        if self._settings.tile is None or max(size_wh) <= self._settings.tile:
+            return (whole,)
+        return (whole, *tiles(size_wh, tile=self._settings.tile))
+
+    def _merge(self, found: list[Detection]) -> tuple[Detection, ...]:
+        if self._settings.tile is None:
+            return in_order(found)
+        limit = TILES_IOU if self._settings.iou is None else self._settings.iou
+        return suppress(found, iou_above=limit, smaller_above=TILES_SMALLER)
+
+    def _warm_up(self, path: Path) -> None:
+        """Set the model up on its device now, where what that changes can be put back."""
+        with _library():
+            try:
+                self._predict([np.zeros((32, 32, 3), dtype=np.uint8)])
+            except (DetectorError, ValueError, AssertionError) as error:
+                raise DetectorError(
+                    f"{path.name} does not run on device {self._settings.device!r}: {error}"
+                ) from error
+
+    def _predict(self, crops: list[Pixels]) -> list[Any]:
+        wanted = len(crops)
+        if self._header is not None and self._header.batch is not None:
+            crops = crops + crops[-1:] * (self._header.batch - wanted)
+        settings = self._settings
+        refusals: tuple[type[Exception], ...] = (RuntimeError,)
+        if self._header is not None:
+            refusals += failures()
+        try:
+            results = self._model.predict(
+                crops,
+                batch=len(crops),
+                conf=CONFIDENCE if settings.confidence is None else settings.confidence,
+                iou=IOU if settings.iou is None else settings.iou,
+                imgsz=settings.image_size or IMAGE_SIZE,
+                classes=None if self._classes is None else list(self._classes),
+                device=settings.device,
+                retina_masks=True,  # masks in the picture's own pixels, the letterbox taken off
+                verbose=False,
+                save=False,
+            )
+        except refusals as error:
+            raise DetectorError(
+                f"{self.name} failed on {len(crops)} views of up to {crops[0].shape}: {error}"
+            ) from error
+        return list(results)[:wanted]
+
+    def _read(self, result: Any, window: Window, size_wh: tuple[int, int]) -> Iterator[Detection]:
+        """Yield what one view shows whole, in picture coordinates."""
+        boxes = result.boxes.cpu().numpy()
+        masks = None if result.masks is None else result.masks.data.cpu().numpy()
+        for place, (x0, y0, x1, y1) in enumerate(boxes.xyxy.tolist()):
+            if x0 >= x1 or y0 >= y1:
+                continue
+            seen = Detection(
+                (x0, y0, x1, y1),
+                result.names[int(boxes.cls[place])],
+                min(float(boxes.conf[place]), 1.0),
+                self.name,
+                polygon=None if masks is None else outline(masks[place]),
+            )
+            found = seen.moved(window.x0, window.y0)
+            if not is_cut(found.box_xyxy, window, size_wh=size_wh, margin_px=TILES_MARGIN_PX):
+                inside = found.clipped(size_wh)
+                if inside is not None:
+                    yield inside
+
+
+def outline(mask: np.ndarray[Any, Any]) -> tuple[Point, ...] | None:
+    """Return the outline of the largest piece of a mask, or None if no piece has three corners.
+
+    mask: height x width, 0 or not. The outline runs through the middles of the outermost pixels,
+    without holes; the middle of the top left pixel is (0.5, 0.5).
+    """
+    import cv2
+
+    pieces = cv2.findContours(
+        (mask > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )[0]
+    largest = max(pieces, key=cv2.contourArea, default=None)
+    if largest is None or len(largest) < 3:
+        return None
+    return tuple((float(x) + 0.5, float(y) + 0.5) for x, y in largest[:, 0])
+
+
+def _cut(pixels: Pixels, window: Window) -> Pixels:
+    return pixels[window.y0 : window.y1, window.x0 : window.x1]
+
+
+def _alike(views: list[tuple[int, Window]], at_once: int) -> Iterator[list[tuple[int, Window]]]:
+    """Yield batches of views of one size.
+
+    ultralytics pads views of one size less than a mixed lot, so a view's batch would change its
+    result.
+    """
+    by_size: dict[tuple[int, int], list[tuple[int, Window]]] = {}
+    for view in views:
+        by_size.setdefault(view[1].size_wh, []).append(view)
+    for same in by_size.values():
+        for start in range(0, len(same), at_once):
+            yield same[start : start + at_once]
+
+
+def _chosen(names: dict[int, str], wanted: tuple[str, ...], path: Path) -> tuple[int, ...] | None:
+    """Return the indices of the wanted class names, or None for all."""
+    if not wanted:
+        return None
+    known = {name.lower(): index for index, name in names.items()}
+    for name in wanted:
+        if name.lower() not in known:
+            raise DetectorError(
+                f"{path.name} has no class {name!r}: "
+                f"set classes to some of {', '.join(names.values())}"
+            )
+    return tuple(sorted(known[name.lower()] for name in wanted))
+
+
+def _load(path: Path, header: OnnxHeader | None, *, trust_pickle: bool) -> Any:
+    with _library() as ultralytics:
+        if header is not None:
+            return ultralytics.YOLO(str(path.resolve()), task=header.task)
+        from ultralytics.nn import tasks
+
+        if not trust_pickle:
+            _check_safe_loading(tasks)
+        with patched(tasks, "SAFE_LOAD", not trust_pickle), _plain(path) as plain:
+            try:
+                return ultralytics.YOLO(str(plain))
+            except (*_REFUSALS, pickle.UnpicklingError, EOFError) as error:
+                why = str(error.__cause__ or error).strip()
+                raise DetectorError(_refusal(path, why, trusted=trust_pickle)) from error
+
+
+def _refusal(path: Path, why: str, *, trusted: bool) -> str:
+    if trusted:
+        return f"{path} is not a YOLO checkpoint that can be loaded: {why}"
+    return (
+        f"{path} is not a YOLO checkpoint that can be loaded safely: it is damaged, or holds more "
+        "than known model classes and could run any code. Set trust_pickle to load it all the "
+        f"same, if you trust whoever made it. ({why})"
+    )
+
+
+@contextmanager
+def _library() -> Generator[Any, None, None]:
+    """Yield ultralytics, and see that it installs, sends and rearranges nothing meanwhile."""
+    with _LOCK, process_untouched(_environment()):
+        ours = "ultralytics" not in sys.modules
+        try:
+            import ultralytics
+        except ImportError as error:
+            raise DetectorError(
+                f"YOLO models need ultralytics, which cannot be imported ({error}): "
+                "pip install ultralytics"
+            ) from error
+        from ultralytics.utils import checks, events
+
+        events.events.enabled = False
+        if ours:  # a host that imported it before us has chosen where it logs
+            log = logging.getLogger("ultralytics")
+            log.handlers.clear()  # it writes to stdout, which belongs to the command
+            log.propagate = True
+            log.setLevel(logging.WARNING)
+        with patched(checks, "AUTOINSTALL", False):
+            yield ultralytics
+
+
+def _environment() -> dict[str, str]:
+    """What ultralytics reads on import: no phoning home, no pip, its files in a place of ours."""
+    if "ultralytics" in sys.modules or "YOLO_CONFIG_DIR" in os.environ:
+        folder = os.environ.get("YOLO_CONFIG_DIR", "")
+    else:
+        folder = tempfile.mkdtemp(prefix="autofix-ultralytics-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    calm = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
+    return QUIET | calm | ({"YOLO_CONFIG_DIR": folder} if folder else {})
+
+
+def _check_safe_loading(tasks: ModuleType) -> None:
+    import torch
+
+    if not hasattr(tasks, "SAFE_LOAD"):
+        raise DetectorError(
+            "this ultralytics cannot load a .pt without running code in it: "
+            "pip install -U ultralytics, or set trust_pickle if you trust the file's maker"
+        )
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        raise DetectorError(
+            f"torch {torch.__version__} cannot load a .pt without running code in it: "
+            "pip install 'torch>=2.6', or set trust_pickle if you trust the file's maker"
+        )
+
+
+@contextmanager
+def _plain(path: Path) -> Generator[Path, None, None]:
+    """Yield a path to the file that ultralytics takes as it is.
+
+    It drops apostrophes from paths and renames yolov3 and yolov5 files, then tries to download
+    what it made up.
+    """
+    path = path.resolve()
+    odd = "'" in str(path) or "yolov3" in str(path) or "yolov5" in str(path)
+    if not odd and str(path) == str(path).strip():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="autofix-") as folder:
+        yield Path(shutil.copyfile(path, Path(folder) / "model.pt"))
