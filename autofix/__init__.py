@@ -1,0 +1,40 @@
+"""autofix: fixes faces and hands in generated pictures, automatically and in bulk.
+
+The public names, loaded when first used; `import autofix` itself loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autofix.errors import AutofixError as AutofixError
+    from autofix.fixer import Fixer as Fixer
+    from autofix.recipe import Recipe as Recipe
+    from autofix.values import Outcome as Outcome
+    from autofix.values import Picture as Picture
+    from autofix.values import Region as Region
+    from autofix.values import RegionResult as RegionResult
+
+_HOMES = {
+    "AutofixError": "autofix.errors",
+    "Fixer": "autofix.fixer",
+    "Outcome": "autofix.values",
+    "Picture": "autofix.values",
+    "Recipe": "autofix.recipe",
+    "Region": "autofix.values",
+    "RegionResult": "autofix.values",
+}
+
+__all__ = ["AutofixError", "Fixer", "Outcome", "Picture", "Recipe", "Region", "RegionResult"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'autofix' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

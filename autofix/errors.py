@@ -1,0 +1,52 @@
+"""Every error autofix raises.
+
+    AutofixError              exit code 1
+    ├── PictureError          a picture that cannot be read or written
+    ├── EngineError           an engine that could not repaint
+    └── UsageError            exit code 2: wrong usage
+        ├── RecipeError       a recipe, or an option, that does not hold
+        ├── ModelError        a model that is missing or cannot be used
+        └── DetectorSetupError   a detector that is missing or cannot be used
+
+An error says what was wrong with which value, and then how to mend it: both parts are required.
+"""
+
+
+class AutofixError(Exception):
+    """Something autofix could not do, and what the user can do about it."""
+
+    exit_code = 1
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(problem, advice)
+        self.problem = problem
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.advice}"
+
+
+class PictureError(AutofixError):
+    """A picture that cannot be read or written. The others go on."""
+
+
+class EngineError(AutofixError):
+    """An engine that could not repaint a region. The region's original pixels are kept."""
+
+
+class UsageError(AutofixError):
+    """The command, or the call, was wrong. Nothing was done."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe or an option with a value that does not hold."""
+
+
+class ModelError(UsageError):
+    """An inpainting model that is missing or cannot be used."""
+
+
+class DetectorSetupError(UsageError):
+    """A detector that is missing or cannot be used."""

@@ -1,0 +1,72 @@
+"""Recipes as TOML: the ones that ship, the user's own, and any recipe printed with its meaning."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from autofix.errors import RecipeError
+from autofix.recipe import Recipe, Section, parse
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+
+def load(name_or_file: str) -> Recipe:
+    """A shipped recipe by name, or one from a TOML file.
+
+    Raises RecipeError where there is no such recipe, it is no TOML, or a setting does not hold.
+    """
+    path = SHIPPED / f"{name_or_file}.toml"
+    if not re.fullmatch(r"[\w-]+", name_or_file) or not path.is_file():
+        path = Path(name_or_file)
+        if not path.is_file():
+            near = difflib.get_close_matches(name_or_file, shipped(), n=1)
+            raise RecipeError(
+                f"there is no recipe {name_or_file!r}"
+                + (f" (did you mean {near[0]!r}?)" if near else ""),
+                f"--recipe takes a TOML file or one of: {', '.join(shipped())}",
+            )
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(
+            f"recipe {name_or_file!r} cannot be read: {error}", "mend the file"
+        ) from error
+    return parse({"name": path.stem, **data}, origin=f"recipe {name_or_file!r}")
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that come with autofix."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The whole recipe as TOML, each setting under a comment that says what it means."""
+    return "\n".join(_toml_lines(recipe, ())) + "\n"
+
+
+def _toml_lines(section: Section, path: tuple[str, ...]) -> Iterator[str]:
+    data = section.model_dump(mode="json")
+    if path:
+        yield from ("", f"[{'.'.join(path)}]  # {(type(section).__doc__ or '').strip()}")
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, Section):
+            yield from _toml_lines(value, (*path, key))
+            continue
+        choices = [
+            repr(c) for c in get_args(field.annotation) if isinstance(c, str) and c != "auto"
+        ]
+        suffix = f" One of {', '.join(choices)}." if len(choices) > 1 else ""
+        yield f"# {field.description}{suffix}"
+        yield f"{key} = {json.dumps(data[key], ensure_ascii=False)}"

@@ -1,0 +1,91 @@
+import sys
+
+import pytest
+
+from autofix.errors import RecipeError
+from autofix.recipe import Recipe, parse
+from autofix.recipe_file import load, shipped, to_toml
+from autofix.units import Share, parse_share
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_recipe_holds_and_prints_as_itself(name):
+    recipe = load(name)
+    again = parse(tomllib.loads(to_toml(recipe)), origin="the printed recipe")
+    assert again == recipe
+    assert again.fingerprint == recipe.fingerprint
+
+
+def test_the_printed_recipe_explains_every_setting():
+    lines = to_toml(load("face")).splitlines()
+    settings = [n for n, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    assert len(settings) > 25
+    assert all(lines[n - 1].startswith("# ") and len(lines[n - 1]) > 12 for n in settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop.paddin": 3}, "crop.paddin, which does not exist (did you mean 'padding'?)"),
+        ({"colour.x": 3}, "colour, which does not exist (known here: name,"),
+        ({"inpaint.strength": 1.4}, "inpaint.strength to 1.4"),
+        ({"inpaint.strength": float("nan")}, "inpaint.strength to nan"),
+        ({"mask.blur": -3}, "must be 0 or more, but got -3"),
+        ({"mask.blur": "a lot"}, "must be pixels (4) or a share of the box (4%), but got 'a lot'"),
+        ({"mask.dilate": "nan"}, "mask.dilate to 'nan'"),
+        ({"crop.size": "12"}, "crop.size to"),
+        ({"choose.sort": "up"}, "'none', 'left-right', 'center-edge' or 'area'"),
+        ({"detect.detectors": []}, "detect.detectors to []"),
+    ],
+)
+def test_what_does_not_hold_is_refused_with_its_name_and_value(changes, message):
+    with pytest.raises(RecipeError) as caught:
+        load("face").override(changes)
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_an_option_wins_and_changes_the_fingerprint():
+    plain = load("face")
+    changed = plain.override({"inpaint.strength": 0.3, "crop.padding": 32, "crop.size": "832x1216"})
+    assert (changed.inpaint.strength, changed.crop.size) == (0.3, (832, 1216))
+    assert changed.crop.padding == Share(32, False)
+    assert changed.fingerprint != plain.fingerprint
+    assert plain.override({"description": "other words"}).fingerprint == plain.fingerprint
+
+
+def test_a_recipe_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Recipe().seed = 3
+
+
+def test_a_recipe_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[inpaint]\nstrength = 0.25\nsteps = "auto"\n', encoding="utf-8")
+    recipe = load(str(path))
+    assert (recipe.name, recipe.inpaint.strength) == ("mine", 0.25)
+    path.write_text("[inpaint\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"mine\.toml' cannot be read"):
+        load(str(path))
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(RecipeError, match=r"no recipe 'fcae' .did you mean 'face'"):
+        load("fcae")
+    with pytest.raises(RecipeError, match="takes a TOML file or one of"):
+        load("no/such.toml")
+
+
+@pytest.mark.parametrize(
+    ("given", "px", "shown"), [(4, 4, "4"), ("4px", 4, "4"), ("12.5%", 10, "12.5%"), (0, 0, "0")]
+)
+def test_lengths_are_pixels_or_shares_of_the_box(given, px, shown):
+    share = parse_share(given)
+    assert share.px(80) == px
+    assert str(share) == shown
+    assert parse_share(shown) == parse_share(share) == share
