@@ -1,0 +1,227 @@
+"""A picture -> the bytes of a file, as near to the file it came from as its format allows.
+
+PNG, TIFF, BMP and lossless WebP give back every pixel and all of alpha. Lossy WebP and AVIF give
+back all of alpha.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import iTXt
+
+from autofix import exif
+from autofix.decode import TIFF_DIRECTORIES
+from autofix.metadata import PARAMETERS_KEY
+from autofix.pngchunks import XMP_KEY, Colour, Text, png_info
+from autofix.values import Picture, Source
+
+JPEG_QUALITY = 95
+"""For a JPEG that does not come from one, whose tables would be used; with 4:4:4 colour."""
+
+WEBP_QUALITY = 95
+"""For lossy WebP: the file does not say what it was made with. High, so that little is lost."""
+
+AVIF_QUALITY = 90
+"""As WEBP_QUALITY, with 4:4:4 colour."""
+
+_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".avif": "AVIF",
+}
+_GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I")
+_BILEVEL_FORMATS = ("PNG", "TIFF", "BMP")
+_BILEVEL_TIFF = ("group3", "group4", "tiff_ccitt")
+_LOSSLESS_TIFF = (
+    "raw",
+    "packbits",
+    "tiff_lzw",
+    "tiff_adobe_deflate",
+    "tiff_deflate",
+    "lzma",
+    "zstd",
+)
+_TIFF_XMP = 700
+_INCHES_PER_METRE = 39.3701
+
+Options = dict[str, Any]
+
+
+def format_of(path: PurePath, *, otherwise: str) -> str:
+    """The format that a file's suffix stands for, in Pillow's words."""
+    return _FORMATS.get(path.suffix.lower(), otherwise)
+
+
+def encode(picture: Picture, kind: str, *, extra_text: Sequence[tuple[str, str]] = ()) -> bytes:
+    """The picture as a file of one of the formats of `format_of`; the same bytes every time.
+
+    A grey picture stays grey if its pixels still are, a black and white one likewise; a palette
+    becomes RGB or RGBA. PNG replaces a text whose key `extra_text` repeats and appends the others.
+    The other formats put "parameters" in the EXIF user comment and other texts, as "key: value"
+    lines, in the EXIF description; BMP holds no text. Raises ValueError for what the format cannot
+    hold, or one of decode.PILLOW_ERRORS.
+    """
+    image = _image(picture, kind)
+    source = _told(picture.source, kind, extra_text)
+    if kind == "BMP" and image.mode == "RGBA":
+        return _bmp_with_alpha(np.asarray(image), source.dpi)
+    options = _OPTIONS[kind](source, image.mode)
+    if kind not in ("WEBP", "AVIF") and source.dpi:
+        options["dpi"] = source.dpi
+    if kind != "BMP" and (icc := _profile(source.icc, image.mode)):
+        options["icc_profile"] = icc
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _image(picture: Picture, kind: str) -> Image.Image:
+    """The picture in the leanest mode of its file that still says all of it."""
+    pixels, source = picture.pixels, picture.source
+    grey = source.mode in _GREY and bool((pixels == pixels[..., :1]).all())
+    colour = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if grey else pixels)
+    if source.alpha is not None:
+        return _with_alpha(colour, source.alpha, kind)
+    if grey and source.mode == "1" and kind in _BILEVEL_FORMATS:
+        first = pixels[..., 0]
+        if bool(((first == 0) | (first == 255)).all()):
+            return colour.convert("1", dither=Image.Dither.NONE)
+    return colour
+
+
+def _with_alpha(colour: Image.Image, alpha: NDArray[np.uint8], kind: str) -> Image.Image:
+    if alpha.shape != (colour.height, colour.width):
+        raise ValueError(f"alpha must be as large as the picture, but its shape is {alpha.shape}")
+    if kind == "JPEG":
+        if alpha.min() < 255:
+            raise ValueError("a JPEG file cannot hold transparency")
+        return colour
+    if kind == "BMP":
+        colour = colour.convert("RGB")
+    colour.putalpha(Image.fromarray(alpha))
+    return colour
+
+
+def _profile(icc: bytes | None, mode: str) -> bytes | None:
+    """The colour profile, unless it is for another kind of colours than are written."""
+    space = icc[16:20] if icc else b""
+    if space == b"CMYK" or (space == b"GRAY" and mode in ("RGB", "RGBA")):
+        return None
+    return icc
+
+
+def _told(source: Source, kind: str, extra: Sequence[tuple[str, str]]) -> Source:
+    """The source with the extra texts where this format has its texts."""
+    if kind == "PNG":
+        return replace(source, text=_merged(source.text, extra))
+    text = dict(extra)
+    if source.format != kind:  # a PNG whose name says otherwise: its parameters must not be lost
+        text = {key: value for key, value in source.text if key == PARAMETERS_KEY} | text
+    if not text or kind == "BMP":
+        return source
+    comment = text.pop(PARAMETERS_KEY, None)
+    return replace(source, exif=exif.with_text(source.exif, comment=comment, described=text))
+
+
+def _merged(text: Text, extra: Sequence[tuple[str, str]]) -> Text:
+    """The texts with those of the same key replaced where they stand, and the others appended."""
+    new = dict(extra)
+    kept = tuple((key, new.get(key, value)) for key, value in text)
+    old = {key for key, _ in text}
+    return kept + tuple((key, value) for key, value in new.items() if key not in old)
+
+
+def _png(source: Source, mode: str) -> Options:
+    colour = cast("Colour", source.save.get("colour", ()))
+    text = source.text
+    if source.xmp:
+        text = ((XMP_KEY, iTXt(source.xmp.decode("utf-8", "replace"), "", "")), *text)
+    exif_block = {"exif": source.exif} if source.exif else {}
+    return {"pnginfo": png_info(text, colour), **exif_block}
+
+
+def _jpeg(source: Source, mode: str) -> Options:
+    blocks = _blocks(source)
+    if source.format != "JPEG" or "qtables" not in source.save:
+        return {"quality": JPEG_QUALITY, "subsampling": 0, **blocks}
+    options = {**source.save, **blocks}
+    if mode != "RGB":
+        options["keep_rgb"] = False
+    return options
+
+
+def _webp(source: Source, mode: str) -> Options:
+    lossless = bool(source.save.get("lossless", source.format != "WEBP"))
+    quality = {} if lossless else {"quality": WEBP_QUALITY}
+    return {"lossless": lossless, "exact": True, **quality, **_blocks(source)}
+
+
+def _avif(source: Source, mode: str) -> Options:
+    options = {"quality": AVIF_QUALITY, **_blocks(source)}
+    if mode in ("RGB", "RGBA"):
+        options["subsampling"] = "4:4:4"
+    if mode in ("LA", "RGBA"):
+        options["advanced"] = {"alpha:lossless": "1"}
+    return options
+
+
+def _tiff(source: Source, mode: str) -> Options:
+    """Pillow can put EXIF and GPS directories into uncompressed files only."""
+    compression = str(source.save.get("compression", "tiff_adobe_deflate"))
+    known = _LOSSLESS_TIFF + (_BILEVEL_TIFF if mode == "1" else ())
+    if compression not in known:
+        compression = "tiff_adobe_deflate"
+    block = exif.for_pillow(source.exif)
+    if source.xmp:
+        block[_TIFF_XMP] = source.xmp
+    nested = any(tag in block for tag in TIFF_DIRECTORIES)
+    return {"compression": "raw" if nested else compression, "exif": block}
+
+
+def _bmp(source: Source, mode: str) -> Options:
+    return {}
+
+
+def _blocks(source: Source) -> Options:
+    """The EXIF and XMP of a file, where it has them."""
+    said = {"exif": source.exif, "xmp": source.xmp}
+    return {name: block for name, block in said.items() if block}
+
+
+def _bmp_with_alpha(rgba: NDArray[np.uint8], dpi: tuple[float, float] | None) -> bytes:
+    """A BMP file whose header says where alpha is: Pillow writes one that does not.
+
+    The header is BITMAPV4HEADER: 32 bits a pixel, one mask a channel, sRGB.
+    """
+    height, width = rgba.shape[:2]
+    across, down = (int(value * _INCHES_PER_METRE + 0.5) for value in dpi or (96, 96))
+    masks = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)
+    size = width * height * 4
+    info = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, size, across, down, 0, 0)
+    info += struct.pack("<4I4s48x", *masks, b"BGRs")
+    head = struct.pack("<2sIHHI", b"BM", 14 + len(info) + size, 0, 0, 14 + len(info))
+    return head + info + rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+
+
+_OPTIONS: dict[str, Callable[[Source, str], Options]] = {
+    "PNG": _png,
+    "JPEG": _jpeg,
+    "WEBP": _webp,
+    "AVIF": _avif,
+    "TIFF": _tiff,
+    "BMP": _bmp,
+}

@@ -1,0 +1,175 @@
+"""Picture files: found, read, and written so that no half-written one is ever seen."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from autofix.decode import PILLOW_ERRORS, Unreadable, decode
+from autofix.encode import encode, format_of
+from autofix.errors import PictureError
+from autofix.finding import Found, find, shown
+from autofix.values import Picture
+
+__all__ = [
+    "Found",
+    "content_key",
+    "copy",
+    "find",
+    "is_temporary",
+    "read",
+    "shown",
+    "sweep",
+    "temporary_name",
+    "write",
+    "write_bytes",
+]
+
+_TEMPORARY = re.compile(r"\.autofix-[0-9a-f]{16}\.part")
+_BLOCK_BYTES = 2**20
+
+
+def read(path: Path, *, name: str) -> Picture:
+    """The picture in a file, under the name it goes by in a run; see `decode.decode`.
+
+    Raises PictureError for a file that is missing, damaged, animated, too large (Pillow's limit of
+    about 179 million pixels) or no picture.
+    """
+    try:
+        with path.open("rb") as stream:
+            decoded = decode(stream)
+            return Picture(decoded.pixels, name, replace(decoded.source, path=path))
+    except Unreadable as error:
+        raise PictureError(f"{shown(path)} {error.problem}", error.advice) from None
+    except PILLOW_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise _file_error(path, "read", error) from error
+        raise PictureError(
+            f"{shown(path)} cannot be read ({_reason(error)})",
+            "the file is damaged: leave it out, or save the picture again",
+        ) from error
+
+
+def write(picture: Picture, path: Path, *, extra_text: Sequence[tuple[str, str]] = ()) -> None:
+    """Writes the picture in the format of the path's suffix, or in its source's; see `encode`.
+
+    Folders are made as needed. The file appears whole or not at all, replacing what was there (a
+    link is replaced, not followed) and keeping that file's permissions. Raises PictureError.
+    """
+    kind = format_of(path, otherwise=picture.source.format)
+    try:
+        data = encode(picture, kind, extra_text=extra_text)
+    except PILLOW_ERRORS as error:
+        raise PictureError(
+            f"{shown(path)} cannot be written as {kind} ({_reason(error)})",
+            "give the input a name that ends in .png",
+        ) from error
+    write_bytes(path, data)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, making folders as needed. Raises PictureError."""
+    try:
+        _atomically(path, lambda stream: stream.write(data))
+    except OSError as error:
+        raise _file_error(path, "written", error) from error
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies a file byte for byte with its time of change, whole or not at all.
+
+    Nothing happens where both are one file. Raises PictureError.
+    """
+    try:
+        if target.exists() and os.path.samefile(source, target):
+            return
+        with source.open("rb") as stream:
+            times = os.fstat(stream.fileno())
+            _atomically(
+                target,
+                lambda copied: shutil.copyfileobj(stream, copied, _BLOCK_BYTES),
+                times_ns=(times.st_atime_ns, times.st_mtime_ns),
+            )
+    except OSError as error:
+        raise _file_error(source, f"copied to {shown(target)}", error) from error
+
+
+def content_key(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal. Raises PictureError."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise _file_error(path, "read", error) from error
+    return digest.hexdigest()
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside a file for writing it under: short, never used before, never found."""
+    return path.with_name(f".autofix-{secrets.token_hex(8)}.part")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file's name is one that `temporary_name` gives."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def sweep(folder: Path) -> int:
+    """Removes what a killed run left half-written in a folder and below it, and counts it.
+
+    Only for a folder that no other run is writing to. What cannot be removed stays.
+    """
+    removed = 0
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names if _TEMPORARY.fullmatch(name)):
+            try:
+                path.unlink()
+            except OSError:
+                continue
+            removed += 1
+    return removed
+
+
+def _atomically(
+    path: Path, fill: Callable[[BinaryIO], object], *, times_ns: tuple[int, int] | None = None
+) -> None:
+    """Fills a temporary file beside the path, brings it to the disk, and renames it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("xb") as stream:
+            fill(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if path.is_file() and not path.is_symlink():
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        if times_ns is not None:
+            os.utime(temporary, ns=times_ns)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _file_error(path: Path, done: str, error: OSError) -> PictureError:
+    advice = (
+        "check that it is there and may be read"
+        if done == "read"
+        else "check the output folder (-o): its permissions, and the space left on its disk"
+    )
+    return PictureError(
+        f"{shown(path)} cannot be {done} ({error.strerror or _reason(error)})", advice
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return shown(str(error)) or type(error).__name__

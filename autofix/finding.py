@@ -1,0 +1,179 @@
+"""Which files the inputs of a command stand for, and where their results go."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autofix.decode import optional_formats
+from autofix.errors import UsageError
+
+PICTURE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
+    *(f".{name.lower()}" for name in optional_formats()),
+)
+"""The endings, in lower case, of the files that are taken from a folder."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file to work on, and where its result goes below the output folder, parted by "/"."""
+
+    path: Path
+    relative: str
+
+
+def find(inputs: Sequence[Path], *, out: Path | None) -> tuple[Found, ...]:
+    """The files that the inputs stand for, each once, in the inputs' order.
+
+    A folder gives the pictures in it and below it, sorted, relative to it; hidden ones and those in
+    `out` are left out; linked folders are followed, but none is visited twice. A file gives itself,
+    whatever its suffix, by its name alone. A pattern with * ? or [ that names no file stands for
+    the pictures and folders it matches, relative to its part before the first such sign. Raises
+    UsageError for an input that is not there, for a folder that cannot be listed, and where `out`
+    would get two results of one name or a result in place of an input.
+    """
+    avoided = os.path.realpath(out) if out is not None else None
+    found: dict[str, Found] = {}
+    for given in inputs:
+        for one in _expanded(os.fspath(given), avoided):
+            found.setdefault(_identity(os.fspath(one.path)), one)
+    if out is not None:
+        _check_results(found, os.fspath(out))
+    return tuple(found.values())
+
+
+def shown(path: Path | str) -> str:
+    """A file's name as it can be printed anywhere: signs that cannot be shown are escaped."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
+        for sign in os.fspath(path)
+    )
+
+
+def _expanded(given: str, avoided: str | None) -> list[Found]:
+    """What one input stands for."""
+    if os.path.isdir(given):
+        return _sorted(_walked(given, avoided))
+    if os.path.isfile(given):
+        return [Found(Path(given), os.path.basename(given))]
+    if os.path.exists(given):
+        raise UsageError(f"{shown(given)} is neither a file nor a folder", "name a picture file")
+    if glob.has_magic(given):
+        return _matching(given, avoided)
+    raise UsageError(
+        f"{shown(given)} is not there", "name a file, a folder or a pattern like *.png"
+    )
+
+
+def _matching(pattern: str, avoided: str | None) -> list[Found]:
+    """The pictures that a pattern matches, and those in the folders it matches."""
+    parts = Path(pattern).parts
+    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    base = os.path.join(*parts[:fixed]) if fixed else ""
+    avoided = _below(base or os.curdir, avoided)
+    found: list[Found] = []
+    for path in glob.iglob(pattern, recursive=True):
+        relative = os.path.relpath(path, base or os.curdir).replace(os.sep, "/")
+        if os.path.isfile(path):
+            folder = os.path.realpath(os.path.dirname(path))
+            if _is_picture(path) and not _inside(folder, avoided):
+                found.append(Found(Path(path), relative))
+        elif parts[-1] != "**" and not _inside(os.path.realpath(path), avoided):
+            below = _walked(path, avoided)
+            found += [Found(one.path, f"{relative}/{one.relative}") for one in below]
+    if not found:
+        raise UsageError(f"{shown(pattern)} matches no picture", "check the pattern")
+    found.sort(key=lambda one: (one.relative.count("/"), one.relative))
+    once: dict[str, Found] = {}
+    for one in found:
+        once.setdefault(_identity(os.fspath(one.path)), one)
+    return _sorted(once.values())
+
+
+def _walked(root: str, avoided: str | None) -> Iterator[Found]:
+    """The pictures in a folder and below it; folders in it before folders that it links to."""
+    real_root = os.path.realpath(root)
+    visited = {avoided} - {real_root}
+    linked = deque([(root, "")])
+    while linked:
+        folders = [linked.popleft()]
+        while folders:
+            folder, prefix = folders.pop()
+            real = os.path.realpath(folder)
+            if real in visited or (real != real_root and _inside(real_root, real)):
+                continue
+            visited.add(real)
+            for entry in _entries(folder):
+                if entry.is_symlink() and os.path.isdir(entry.path):
+                    linked.append((entry.path, f"{prefix}{entry.name}/"))
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append((entry.path, f"{prefix}{entry.name}/"))
+                elif _is_picture(entry.name) and os.path.isfile(entry.path):
+                    yield Found(Path(entry.path), prefix + entry.name)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a folder and not hidden, sorted."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UsageError(
+            f"{shown(folder)} cannot be listed ({error.strerror})",
+            "give yourself the right to read it, or name the folders beside it",
+        ) from error
+    return sorted(listed, key=lambda entry: entry.name)
+
+
+def _check_results(found: dict[str, Found], out: str) -> None:
+    """No two results of one name, and no result where an input is."""
+    takers: dict[str, Found] = {}
+    real_folders: dict[str, str] = {}
+    for one in found.values():
+        other = takers.setdefault(one.relative, one)
+        if other is not one:
+            raise UsageError(
+                f"{shown(other.path)} and {shown(one.path)} would both become "
+                f"{shown(os.path.join(out, one.relative))}",
+                "name the folder that holds both, or give each its own run and -o",
+            )
+        folder, name = os.path.split(os.path.join(out, one.relative))
+        if folder not in real_folders:
+            real_folders[folder] = os.path.realpath(folder)
+        if os.path.join(real_folders[folder], name) in found:
+            raise UsageError(
+                f"{shown(os.path.join(folder, name))} is an input, and a result would replace it",
+                "name another folder with -o, or use --in-place with --backup",
+            )
+
+
+def _identity(path: str) -> str:
+    """One name for a file, however the folder it is in was come by."""
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name)
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURE_SUFFIXES)
+
+
+def _inside(path: str, folder: str | None) -> bool:
+    """Whether a real path is a real folder or lies in it."""
+    return folder is not None and (
+        path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+    )
+
+
+def _below(root: str, avoided: str | None) -> str | None:
+    """The folder to avoid, if it lies below the root and is not the root itself."""
+    real_root = os.path.realpath(root)
+    return avoided if avoided != real_root and _inside(avoided or "", real_root) else None
+
+
+def _sorted(found: Iterable[Found]) -> list[Found]:
+    return sorted(found, key=lambda one: one.relative)

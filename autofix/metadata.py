@@ -1,0 +1,183 @@
+"""What a picture says about how it was generated, read and written.
+
+The text is AUTOMATIC1111's "infotext": the prompt, a line that begins with "Negative prompt:", and
+a last line of settings. It is in the PNG text "parameters", or in the EXIF user comment of other
+formats. It is read by that program's own rules, including those that surprise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from autofix import exif
+from autofix.values import Source
+
+PARAMETERS_KEY = "parameters"
+"""The key of the PNG text that holds the infotext."""
+
+NEGATIVE_PREFIX = "Negative prompt:"
+"""What the line that begins the negative prompt begins with."""
+
+_LEAST_SETTINGS = 3
+# That program's pattern, with a bound on a key, so that no text takes long.
+_SETTING = re.compile(r'(\w[\w \-/]{1,200}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+
+
+@dataclass(frozen=True)
+class GenerationText:
+    """How a picture was generated, as far as its infotext says.
+
+    `settings` are the last line's keys and values, in order, unquoted; `seed` and `model` are what
+    they say under "Seed" and "Model". `raw` is the text it was read from.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int | None = None
+    model: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+    raw: str = ""
+
+
+def read_generation(source: Source) -> GenerationText | None:
+    """What a picture's file says, or None where it says nothing of the kind.
+
+    A JSON object is another program's and not read. A user comment with neither settings nor a
+    negative prompt is somebody's comment. Never raises.
+    """
+    texts = dict(source.text)
+    if PARAMETERS_KEY in texts:
+        return parse_generation(texts[PARAMETERS_KEY])
+    comment = exif.user_comment(source.exif) if source.exif else None
+    if comment is None:
+        return None
+    found = parse_generation(_comment_text(comment))
+    return found if found and (found.settings or NEGATIVE_PREFIX in found.raw) else None
+
+
+def parse_generation(raw: str) -> GenerationText | None:
+    """An infotext taken apart, or None for a blank text or a JSON object. Never raises."""
+    if not raw.strip() or _is_json_object(raw):
+        return None
+    *lines, last = raw.strip().split("\n")
+    settings = tuple((key, _unquoted(value)) for key, value in _SETTING.findall(last))
+    if len(settings) < _LEAST_SETTINGS:
+        lines.append(last)
+        settings = ()
+    prompt, negative = _prompts(lines)
+    said = dict(settings)
+    seed = said.get("Seed", "").strip()
+    return GenerationText(
+        prompt=prompt,
+        negative_prompt=negative,
+        seed=int(seed) if _INTEGER.fullmatch(seed) else None,
+        model=said.get("Model", "").strip(),
+        settings=settings,
+        raw=raw,
+    )
+
+
+def format_generation(text: GenerationText, *, extra: Sequence[tuple[str, str]] = ()) -> str:
+    """The infotext of a record, with further settings appended to its last line.
+
+    A record that is as it was read gives its `raw` text back, every character of it. One that was
+    changed is written anew from its prompts and settings, with `seed` and `model` among them. Fewer
+    than three settings in all would be read as a part of the prompt.
+    """
+    added = ", ".join(f"{key}: {_quoted(value)}" for key, value in extra)
+    if not text.raw or parse_generation(text.raw) != text:
+        text = replace(text, raw=_written(text), settings=_settled(text))
+    if not added:
+        return text.raw
+    body = text.raw.rstrip()
+    return f"{body}, {added}" if text.settings else f"{body}\n{added}".lstrip()
+
+
+def _prompts(lines: Sequence[str]) -> tuple[str, str]:
+    """The prompt's lines and the negative prompt's, each joined again."""
+    prompt, negative = "", ""
+    in_negative = False
+    for line in (line.strip() for line in lines):
+        if line.startswith(NEGATIVE_PREFIX):
+            in_negative = True
+            line = line[len(NEGATIVE_PREFIX) :].strip()
+        if in_negative:
+            negative = f"{negative}\n{line}" if negative else line
+        else:
+            prompt = f"{prompt}\n{line}" if prompt else line
+    return prompt, negative
+
+
+def _settled(text: GenerationText) -> tuple[tuple[str, str], ...]:
+    """The settings, with the record's seed and model in place of what they say."""
+    wanted = {"Seed": "" if text.seed is None else str(text.seed), "Model": text.model}
+    kept = []
+    for key, value in text.settings:
+        if key in wanted:
+            value = wanted.pop(key) or value
+        kept.append((key, value))
+    return tuple(kept) + tuple((key, value) for key, value in wanted.items() if value)
+
+
+def _written(text: GenerationText) -> str:
+    lines = [text.prompt]
+    if text.negative_prompt:
+        lines.append(f"{NEGATIVE_PREFIX} {text.negative_prompt}")
+    if settings := _settled(text):
+        lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in settings))
+    return "\n".join(lines)
+
+
+def _quoted(value: str) -> str:
+    """A setting's value, as JSON where it would otherwise be read differently."""
+    plain = value == value.strip() and not value.startswith('"') and not set(value) & set(",:\n")
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    try:
+        return str(json.loads(value))
+    except ValueError:
+        return value
+
+
+def _is_json_object(text: str) -> bool:
+    if not text.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _comment_text(comment: bytes) -> str:
+    """The text of an EXIF user comment, which begins with the name of its encoding."""
+    code, body = comment[:8], comment[8:]
+    if code == b"UNICODE\0":
+        return _utf16(body).rstrip("\0")
+    if code == b"JIS\0\0\0\0\0":
+        return body.decode("shift_jis", "replace").rstrip("\0")
+    if code not in (b"ASCII\0\0\0", bytes(8)):
+        body = comment
+    try:
+        return body.decode().rstrip("\0")
+    except UnicodeDecodeError:
+        return body.decode("latin-1").rstrip("\0")
+
+
+def _utf16(body: bytes) -> str:
+    """UTF-16 of unstated order: writers disagree, so the order that gives more ASCII is taken."""
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return body.decode("utf-16", "replace")
+    big, little = body.decode("utf-16-be", "replace"), body.decode("utf-16-le", "replace")
+    return little if _ascii_count(little) > _ascii_count(big) else big
+
+
+def _ascii_count(text: str) -> int:
+    return sum("\0" < character < "\x7f" for character in text)
