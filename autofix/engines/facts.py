@@ -1,0 +1,100 @@
+"""What a diffusers folder says about its model, read without loading any weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autofix.engines.base import EngineFacts, SizeRule
+from autofix.errors import ModelError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OWN_FACTS = "autofix.toml"
+"""A file beside model_index.json in which a model says what autofix should know of it."""
+
+_CHUNK = 64 * 1024
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The folder's model_index.json. Raises ModelError where it is no diffusers folder."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise ModelError(
+            f"{str(folder)!r} is no diffusers model: it has no model_index.json",
+            "--model takes builtin, null, or a folder written by diffusers' save_pretrained",
+        )
+    return _json(index)
+
+
+def read_facts(folder: Path) -> EngineFacts:
+    """Name, sizes and defaults of the model in a diffusers folder. Raises ModelError."""
+    index = read_index(folder)
+    own = read_own(folder)
+    scale = 2 ** (len(_config(folder, "vae").get("block_out_channels", [0] * 4)) - 1)
+    denoiser = "unet" if "unet" in index else "transformer"
+    side = _config(folder, denoiser).get("sample_size", 64)
+    side = min(side) if isinstance(side, list) else side
+    given = {key: own[key] for key in ("strength", "steps", "sampler") if own.get(key)}
+    return EngineFacts(
+        name=own.get("name", folder.name),
+        identity=identity(folder),
+        size=SizeRule(own.get("native_size", side * scale), max(8, 2 * scale)),
+        labels=frozenset(own.get("labels", ())),
+        reads_prompt=own.get("prompt", True),
+        **given,
+    )
+
+
+def read_own(folder: Path) -> Mapping[str, Any]:
+    """The folder's autofix.toml; empty where it has none."""
+    path = folder / OWN_FACTS
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelError(f"{path} cannot be read: {error}", "mend or remove the file") from error
+
+
+def read_prediction(folder: Path) -> str:
+    """What the model predicts at each step: epsilon, v_prediction, or sample."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    return str(_json(path).get("prediction_type", "epsilon")) if path.is_file() else "epsilon"
+
+
+def identity(folder: Path) -> str:
+    """16 hex digits from every file's name, size, first and last 64 KiB.
+
+    Reading gigabytes of weights to tell two models apart would take longer than fixing a picture.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_CHUNK))
+            if size > _CHUNK:
+                file.seek(-_CHUNK, 2)
+                digest.update(file.read(_CHUNK))
+    return digest.hexdigest()[:16]
+
+
+def _config(folder: Path, component: str) -> dict[str, Any]:
+    path = folder / component / "config.json"
+    return _json(path) if path.is_file() else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}", "download the model again") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} holds no JSON object", "download the model again")
+    return data

@@ -1,0 +1,32 @@
+"""The engine that paints nothing: every Patch is its Crop. For trying out everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autofix.engines.base import EngineFacts, SizeRule
+from autofix.recipe import Inpaint
+from autofix.values import Crop, Patch
+
+
+class NullEngine:
+    """Gives every crop back as it was. Takes any size that is a multiple of 8."""
+
+    facts = EngineFacts(name="null", identity="null", size=SizeRule(512), reads_prompt=False)
+
+    def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
+        """The crops' own pixels."""
+        return [
+            Patch(
+                crop,
+                crop.pixels.astype(np.float32) / np.float32(255),
+                seed=crop.region.seed,
+                strength=crop.region.strength,
+            )
+            for crop in crops
+        ]
+
+    def close(self) -> None:
+        """Nothing is held."""
