@@ -1,0 +1,86 @@
+"""autofix detect: show what would be fixed."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autofix import files
+from autofix.cli.looking import overlay, region_line
+from autofix.cli.options import chosen_recipe, recipe_options
+from autofix.errors import PictureError
+from autofix.files import Found
+from autofix.pipeline import Pipeline
+from autofix.record import picture_record, region_record
+from autofix.toolbox import Toolbox
+from detectors.errors import DetectorError
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Draw numbered overlays here.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
+@recipe_options
+def command(inputs: tuple[str, ...], out: Path | None, as_json: bool, **settings: Any) -> int:
+    """Show what a run would fix: numbers, boxes, scores. Loads no inpainting model.
+
+    With -o every picture is drawn as PNG, with mask, box, crop and number of each region.
+    """
+    recipe = chosen_recipe(settings)
+    found = files.find([Path(given) for given in inputs], out=out)
+    failed = False
+    with Toolbox(recipe) as toolbox:
+        for record in look(found, Pipeline(recipe, toolbox), out=out):
+            failed |= record["status"] == "failed"
+            if as_json:
+                click.echo(json.dumps(record))
+                continue
+            count = f"{len(record['regions'])} found"
+            said = f"{files.shown(record['input'])}: {record['reason'] or count}"
+            click.echo(said, err=record["status"] == "failed")
+            for region in record["regions"]:
+                click.echo(region_line(region))
+    return int(failed)
+
+
+def look(
+    found: Sequence[Found], pipeline: Pipeline, *, out: Path | None = None
+) -> Iterator[dict[str, Any]]:
+    """A record a picture, of what would be done; with `out` also an overlay picture each."""
+    for each in found:
+        try:
+            yield _looked_at(each, pipeline, out)
+        except (PictureError, DetectorError, OSError) as error:
+            yield _record(each, pipeline, status="failed", reason=str(error))
+
+
+def _looked_at(found: Found, pipeline: Pipeline, out: Path | None) -> dict[str, Any]:
+    picture = files.read(found.path, name=found.relative)
+    regions = pipeline.plan([picture])[0]
+    windows = [
+        None if region.mask.empty else pipeline.window(picture, region) for region in regions
+    ]
+    drawn = None
+    if out is not None:
+        drawn = out / f"{found.relative}.png"
+        buffer = io.BytesIO()
+        overlay(picture, regions, windows).save(buffer, "PNG")
+        files.write_bytes(drawn, buffer.getvalue())
+    records = [region_record(*pair) for pair in zip(regions, windows, strict=True)]
+    return _record(
+        found, pipeline, status="found", regions=records, output=str(drawn) if drawn else None
+    )
+
+
+def _record(found: Found, pipeline: Pipeline, **more: Any) -> dict[str, Any]:
+    return picture_record(
+        input=str(found.path),
+        recipe=pipeline.recipe.name,
+        model=pipeline.engine.facts.name,
+        **{"output": None, **more},
+    )

@@ -1,0 +1,140 @@
+"""autofix doctor: would a run work here?"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import platform
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from autofix.errors import AutofixError
+
+if TYPE_CHECKING:
+    from autofix.toolbox import Toolbox
+
+LIBRARIES = {
+    "libxcb.so.1": "libxcb1",
+    "libGL.so.1": "libgl1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libEGL.so.1": "libegl1",
+    "libGLESv2.so.2": "libgles2",
+}
+"""What a bare Debian lacks: system libraries that importing opencv (the first four) and opening a
+MediaPipe task (the others) load -> the Debian packages that hold them."""
+
+NEEDED = ("cv2", "mediapipe", "torch")
+"""Modules that every run imports, the quickest to fail first."""
+
+PACKAGES = ("torch", "diffusers", "transformers", "ultralytics", "mediapipe", "pillow", "numpy")
+
+
+@click.command()
+def command() -> int:
+    """Versions, device, memory, model files, what would run. Exit 0 if a run would work."""
+    click.echo(
+        f"autofix {importlib.metadata.version('autofix')}, Python {platform.python_version()}"
+    )
+    click.echo("  ".join(_versions()))
+    unusable = next(filter(None, map(_import_problem, NEEDED)), None)
+    problems = list(_tried()) if unusable is None else [unusable]
+    for problem in problems:
+        click.echo(f"problem: {problem}", err=True)
+    click.echo("a run would work" if not problems else "a run would not work")
+    return 2 if problems else 0
+
+
+def missing_library(error: Exception) -> str | None:
+    """Which system libraries are missing, with the one line that installs them all.
+
+    None if the error does not say that the loader missed a system library. ImportError says so
+    for opencv, OSError for what ctypes loads, and an AutofixError where it quotes either.
+    """
+    match = re.search(r"(?<![\w/.-])(lib[\w.+-]+\.so[.\d]*): cannot open shared object", str(error))
+    if match is None:
+        return None
+    # The loader names only the first that it misses; one line shall mend them all.
+    missing = [match[1], *(name for name in LIBRARIES if name != match[1] and _is_absent(name))]
+    packages = dict.fromkeys(LIBRARIES[name] for name in missing if name in LIBRARIES)
+    advice = f"apt-get install -y {' '.join(packages)}" if packages else ""
+    if match[1] not in LIBRARIES:
+        advice = " and ".join(filter(None, [f"the package that holds {match[1]}", advice]))
+    return f"system libraries are missing: {', '.join(missing)}; install them as root: {advice}"
+
+
+def _is_absent(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return True
+    return False
+
+
+def _versions() -> Iterator[str]:
+    for package in PACKAGES:
+        try:
+            yield f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            yield f"{package} missing"
+
+
+def _import_problem(module: str) -> str | None:
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        return missing_library(error) or f"{module} cannot be imported: {error}; install it again"
+    return None
+
+
+def _tried() -> Iterator[str]:
+    """Open what the default recipe needs, say what there is, and yield what is wrong."""
+    from autofix.recipe_file import load
+    from autofix.toolbox import Toolbox
+
+    with Toolbox(load("face")) as toolbox:
+        for look in (_device, _weights, _model, _detectors):
+            try:
+                click.echo(look(toolbox))
+            except AutofixError as error:
+                yield missing_library(error) or str(error)
+
+
+def _device(toolbox: Toolbox) -> str:
+    import torch
+
+    from autofix.engines.diffusion import device_and_dtype
+
+    device, dtype = device_and_dtype(toolbox.recipe.inpaint)
+    return f"device {device}, {dtype}, {torch.get_num_threads()} threads{_memory(device)}"
+
+
+def _weights(toolbox: Toolbox) -> str:
+    return "\n".join(
+        f"weights: {status.name} {status.state}" for status in toolbox.store.statuses()
+    )
+
+
+def _model(toolbox: Toolbox) -> str:
+    facts = toolbox.engine.facts
+    return (
+        f"model: {facts.name} {facts.identity}, native {facts.size.native} px, "
+        f"strength {facts.strength:g}, {facts.steps} steps, {facts.sampler}"
+    )
+
+
+def _detectors(toolbox: Toolbox) -> str:
+    return f"detectors: {', '.join(detector.name for detector in toolbox.detectors)}"
+
+
+def _memory(device: str) -> str:
+    import torch
+
+    if not device.startswith("cuda"):
+        return ""
+    free, total = torch.cuda.mem_get_info(device)
+    return f", {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"

@@ -1,0 +1,62 @@
+"""How people are shown regions: as lines of text, and drawn on the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from autofix.values import Picture, Region
+from autofix.window import Window
+
+REPAINTED, SKIPPED = (80, 220, 100), (150, 150, 150)
+
+
+def region_line(region: dict[str, Any]) -> str:
+    """One region of a record as a line: number, label, score, box, and what becomes of it."""
+    x0, y0, x1, y1 = (round(edge) for edge in region["box"])
+    said = f"  {region['index']}. {region['label']} {region['score']:.2f} at {x0},{y0}-{x1},{y1}"
+    fate = region["result"] or ("skip" if region["reason"] else "repaint")
+    if fate in ("repaint", "fixed"):
+        fate += f" at strength {region['strength']:g}"
+    return f"{said}: {fate}" + (f" ({region['reason']})" if region["reason"] else "")
+
+
+def overlay(
+    picture: Picture, regions: Sequence[Region], windows: Sequence[Window | None]
+) -> Image.Image:
+    """The picture with each region's soft mask, box, crop and number; skipped ones are grey."""
+    pixels = picture.pixels.astype(np.float32)
+    for region in regions:
+        x0, y0, x1, y1 = region.mask.box_xyxy
+        alpha = region.mask.values[..., None].astype(np.float32) / 255 * 0.35
+        part = pixels[y0:y1, x0:x1]
+        part += (np.array(_colour(region), np.float32) - part) * alpha
+    image = Image.fromarray(pixels.round().astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    unit = max(min(image.size) / 700, 1.0)
+    font = ImageFont.load_default(size=15 * unit)
+    for region, window in zip(regions, windows, strict=True):
+        colour = _colour(region)
+        if window is not None and not region.skip:
+            draw.rectangle(window.box_xyxy, outline=(255, 255, 255), width=1)
+        draw.rectangle(region.detection.box_xyxy, outline=colour, width=round(2 * unit))
+        _label(draw, region, colour, font)
+    return image
+
+
+def _label(
+    draw: ImageDraw.ImageDraw, region: Region, colour: tuple[int, int, int], font: Any
+) -> None:
+    text = f"{region.index + 1} {region.detection.label} {region.detection.score:.2f}"
+    x0, y0 = region.detection.box_xyxy[:2]
+    left, top, right, bottom = draw.textbbox((x0, y0), text, font=font, anchor="lb")
+    down = max(0, -top)
+    draw.rectangle((left - 2, top + down - 1, right + 2, bottom + down + 1), fill=colour)
+    draw.text((x0, y0 + down), text, fill=(0, 0, 0), font=font, anchor="lb")
+
+
+def _colour(region: Region) -> tuple[int, int, int]:
+    return SKIPPED if region.skip else REPAINTED

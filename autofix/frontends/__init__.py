@@ -1,0 +1,1 @@
+"""The ways in: each feeds pictures to the pipeline and forgives one that fails."""

@@ -1,0 +1,87 @@
+"""What was done to a picture, as plain data: the objects of --jsonl, --json and the journal."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from typing import Any
+
+from autofix.values import Outcome, Region, RegionResult
+from autofix.window import Window
+
+
+def version() -> str:
+    """The installed version of autofix."""
+    return importlib.metadata.version("autofix")
+
+
+def picture_record(
+    *,
+    input: str,
+    output: str | None,
+    status: str,
+    regions: Sequence[dict[str, Any]] = (),
+    reason: str = "",
+    notes: Sequence[str] = (),
+    seconds: float = 0.0,
+    recipe: str = "",
+    model: str = "",
+) -> dict[str, Any]:
+    """One picture: its files, what became of it, and its regions.
+
+    `status` is fixed (some region was repainted), unchanged (nothing was, so the file was copied),
+    failed (with a reason), done (by an earlier run), or found (nothing was asked but to look).
+    `notes` say what of the file could not be kept.
+    """
+    return {
+        "input": input,
+        "output": output,
+        "status": status,
+        "reason": reason,
+        "notes": list(notes),
+        "regions": list(regions),
+        "seconds": round(seconds, 3),
+        "recipe": recipe,
+        "model": model,
+        "version": version(),
+    }
+
+
+def outcome_records(outcome: Outcome) -> list[dict[str, Any]]:
+    """Every region of an outcome."""
+    return [_result_record(result) for result in outcome.results]
+
+
+def region_record(region: Region, window: Window | None) -> dict[str, Any]:
+    """One region, with nothing done yet: `result` is None, and `reason` says why if it is skipped.
+
+    Boxes are half-open pixel edges of the upright picture; `index` counts from 1, as it is drawn.
+    """
+    detection = region.detection
+    return {
+        "index": region.index + 1,
+        "label": detection.label,
+        "score": round(detection.score, 4),
+        "box": [round(edge, 2) for edge in detection.box_xyxy],
+        "detector": detection.detector,
+        "mask_area": round(region.mask.area, 1),
+        "mask_box": list(region.mask.box_xyxy),
+        "crop": list(window.box_xyxy) if window else None,
+        "size": list(window.size_wh) if window else None,
+        "strength": region.strength,
+        "seed": region.seed,
+        "prompt": region.prompt,
+        "result": None,
+        "reason": region.skip,
+    }
+
+
+def _result_record(result: RegionResult) -> dict[str, Any]:
+    record = region_record(result.region, result.window)
+    record["result"] = result.status
+    record["reason"] = result.reason
+    record["checks"] = [
+        {"name": f.name, "value": round(f.value, 4), "threshold": f.threshold, "passed": f.passed}
+        for f in result.findings
+    ]
+    return record

@@ -1,0 +1,138 @@
+"""Recipe -> detectors and engine, opened once and closed together."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from autofix.engines.base import Engine
+from autofix.engines.null import NullEngine
+from autofix.errors import DetectorSetupError, ModelError, UsageError
+from autofix.recipe import Recipe
+from detectors.base import Detector
+from detectors.errors import DetectorError
+from detectors.registry import kind_of, open_detector
+from detectors.settings import DetectorSettings
+from weights.download import Progress
+from weights.environment import default_store
+from weights.errors import WeightsError
+from weights.store import Store
+
+BUILTIN_MODEL = "face"
+PIXELS_AT_ONCE = 8 * 256 * 256
+"""Working-size pixels in one batch where `batch_size` is auto: 8 faces at 256 px, 2 at 512."""
+
+
+class Toolbox:
+    """What a recipe needs, opened when first used. A context manager; closing twice is fine."""
+
+    def __init__(
+        self, recipe: Recipe, *, store: Store | None = None, progress: Progress | None = None
+    ) -> None:
+        self.recipe = recipe
+        self._store = store
+        self._progress = progress
+        self._detectors: tuple[Detector, ...] | None = None
+        self._engine: Engine | None = None
+
+    def __enter__(self) -> Toolbox:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def store(self) -> Store:
+        """Where model files are. Raises UsageError for a setting that does not hold."""
+        if self._store is None:
+            try:
+                self._store = default_store()
+            except WeightsError as error:
+                raise UsageError(error.problem, error.advice) from error
+        return self._store
+
+    @property
+    def detectors(self) -> tuple[Detector, ...]:
+        """The recipe's detectors, in order. Raises DetectorSetupError."""
+        if self._detectors is None:
+            self._detectors = tuple(
+                self._open_detector(given) for given in self.recipe.detect.detectors
+            )
+        return self._detectors
+
+    @property
+    def detectors_by_name(self) -> dict[str, Detector]:
+        """The same by the name that their detections carry."""
+        return {detector.name: detector for detector in self.detectors}
+
+    @property
+    def engine(self) -> Engine:
+        """The recipe's engine; its weights load at the first repaint. Raises ModelError."""
+        if self._engine is None:
+            self._engine = self._open_engine()
+        return self._engine
+
+    def batch_size(self, size_wh: tuple[int, int]) -> int:
+        """How many crops of this working size are repainted at once."""
+        asked = self.recipe.inpaint.batch_size
+        if asked != "auto":
+            return asked
+        return max(1, PIXELS_AT_ONCE // (size_wh[0] * size_wh[1]))
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for detector in self._detectors or ():
+            detector.close()
+        if self._engine is not None:
+            self._engine.close()
+        self._detectors = self._engine = None
+
+    def _open_detector(self, given: str) -> Detector:
+        """A name from the manifest, a model file, or scripted:boxes.json."""
+        try:
+            kind, path = self._locate(given)
+            return open_detector(kind, path, settings=self._detector_settings())
+        except DetectorError as error:
+            raise DetectorSetupError(f"detector {given!r} cannot be opened", str(error)) from error
+        except WeightsError as error:
+            raise DetectorSetupError(error.problem, error.advice) from error
+
+    def _locate(self, given: str) -> tuple[str, Path]:
+        if given.startswith("scripted:"):
+            return "scripted", Path(given.removeprefix("scripted:"))
+        path = Path(given).expanduser()
+        if path.suffix and (path.is_file() or os.sep in given):
+            return kind_of(path), path
+        return self.store.entry(given).kind, self.store.path(given, progress=self._progress)
+
+    def _detector_settings(self) -> DetectorSettings:
+        settings = self.recipe.detect
+        return DetectorSettings(
+            confidence=None if settings.confidence == "auto" else settings.confidence,
+            classes=settings.classes,
+            image_size=settings.image_size,
+            tile=settings.tile or None,
+            device=None if self.recipe.inpaint.device == "auto" else self.recipe.inpaint.device,
+            trust_pickle=settings.trust_pickle,
+        )
+
+    def _open_engine(self) -> Engine:
+        given = self.recipe.inpaint.model
+        if given == "null":
+            return NullEngine()
+        from autofix.engines.diffusion import DiffusionEngine
+
+        if given == "builtin":
+            try:
+                folder = self.store.path(BUILTIN_MODEL)
+            except WeightsError as error:
+                raise ModelError(error.problem, error.advice) from error
+        else:
+            folder = Path(given).expanduser()
+        return DiffusionEngine(folder, self.recipe.inpaint)

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+import autofix
+from autofix.errors import ModelError, RecipeError
+from tests.conftest import ROOT
+
+LAUNCH, PAD = ROOT / "samples/launch.png", ROOT / "samples/pad.png"
+
+
+def test_a_picture_of_any_kind_is_taken():
+    with autofix.Fixer(model="null", inpaint__strength=0.3) as fixer:
+        image = Image.open(LAUNCH)
+        outcomes = [fixer.fix(each) for each in (image, np.array(image.convert("RGB")))]
+        outcomes.append(fixer.fix(autofix.Picture(np.array(image.convert("RGB")), "launch.png")))
+    for outcome in outcomes:
+        (result,) = outcome.results
+        assert (result.status, result.region.strength) == ("fixed", 0.3)
+        assert outcome.picture.size_wh == image.size
+
+
+def test_many_come_out_in_order():
+    with autofix.Fixer(model="null") as fixer:
+        images = (Image.open(path) for path in (LAUNCH, PAD, LAUNCH))
+        counts = [len(outcome.results) for outcome in fixer.fix_many(images, at_once=2)]
+    assert counts == [1, 0, 1]
+
+
+def test_closing_twice_is_fine_and_it_can_be_used_again():
+    fixer = autofix.Fixer(model="null")
+    fixer.close()
+    assert len(fixer.fix(Image.open(LAUNCH)).results) == 1
+    fixer.close()
+    fixer.close()
+
+
+def test_what_does_not_hold_is_refused():
+    with pytest.raises(RecipeError, match="did you mean 'strength'"):
+        autofix.Fixer(inpaint__strenght=0.3)
+    with pytest.raises(ModelError, match="no diffusers model"):
+        autofix.Fixer(model="no/such/model").fix(Image.open(LAUNCH))

@@ -1,0 +1,43 @@
+import json
+
+from autofix.journal import Journal
+
+ONE = {"picture": "a/b.png", "content": "c" * 64, "fingerprint": "f" * 16}
+
+
+def test_what_was_added_is_done_now_and_later(tmp_path):
+    with Journal(tmp_path) as journal:
+        assert not journal.done(**ONE)
+        journal.add({"status": "fixed"}, **ONE)
+        assert journal.done(**ONE)
+    later = Journal(tmp_path)
+    assert later.done(**ONE)
+    for key in ONE:
+        assert not later.done(**{**ONE, key: "other"})
+
+
+def test_a_journal_nobody_wrote_to_leaves_no_trace(tmp_path):
+    with Journal(tmp_path / "out") as journal:
+        assert not journal.done(**ONE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_line_half_written_by_a_killed_run_is_ignored_and_does_not_spoil_the_next(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.add({}, **ONE)
+    path = journal.path
+    path.write_text(path.read_text(encoding="ascii") + '{"picture": "torn', encoding="ascii")
+    with Journal(tmp_path) as again:
+        assert again.done(**ONE)
+        again.add({}, **{**ONE, "picture": "next"})
+    whole = Journal(tmp_path)
+    assert whole.done(**ONE)
+    assert whole.done(**{**ONE, "picture": "next"})
+
+
+def test_names_that_are_no_unicode_are_kept(tmp_path):
+    name = b"a\xff.png".decode("utf-8", "surrogateescape")
+    with Journal(tmp_path) as journal:
+        journal.add({"input": name}, **{**ONE, "picture": name})
+    assert Journal(tmp_path).done(**{**ONE, "picture": name})
+    assert json.loads(journal.path.read_text(encoding="ascii"))["record"]["input"] == name
