@@ -1,0 +1,1 @@
+"""What the sample pictures are put together from; scripts/make_samples.py is the command."""
