@@ -20,8 +20,9 @@ from weights.errors import WeightsError
 from weights.store import Store
 
 BUILTIN_MODEL = "face"
-PIXELS_AT_ONCE = 8 * 256 * 256
-"""Working-size pixels in one batch where `batch_size` is auto: 8 faces at 256 px, 2 at 512."""
+PIXELS_AT_ONCE = 4 * 192 * 192
+"""Working-size pixels in one batch where `batch_size` is auto: what `scripts/bench` found fastest
+on two CPU cores. A GPU wants more: set the size until it is measured there."""
 
 
 class Toolbox:
