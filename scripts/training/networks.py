@@ -99,8 +99,3 @@ def coarse(pictures: Tensor, sigma: float = COARSE_SIGMA_PX) -> Tensor:
 def with_coarse_of(painted: Tensor, given: Tensor) -> Tensor:
     """What is pasted: the painted picture with the light and colour of the given one."""
     return painted + coarse(given - painted)
-
-
-def parameters_m(net: nn.Module) -> float:
-    """Number of parameters in millions."""
-    return sum(p.numel() for p in net.parameters()) / 1e6
