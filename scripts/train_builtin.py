@@ -51,6 +51,8 @@ def _measure(held_out: list[Portrait], setting: Setting) -> None:
               help="Folder to write the diffusers pipeline to.")  # fmt: skip
 @click.option("--state", type=click.Path(path_type=Path), default=Path(".training"),
               show_default=True, help="Folder of checkpoint, log and sheets.")  # fmt: skip
+@click.option("--start", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Exported folder whose denoiser to go on from.")  # fmt: skip
 @click.option("--minutes", type=float, default=40.0, show_default=True, help="Working time.")
 @click.option("--measure-only", is_flag=True, help="Only measure what is in OUT.")
 @click.option("--device", default="auto", show_default=True)
@@ -61,6 +63,7 @@ def main(
     data: Path,
     out: Path,
     state: Path,
+    start: Path | None,
     minutes: float,
     measure_only: bool,
     device: str,
@@ -71,7 +74,7 @@ def main(
     """Train, export and measure. Started again, it goes on from its checkpoint."""
     _open_log(state)
     torch.manual_seed(seed)
-    setting = Setting(choose_device(device), state, out, seed, batch, workers)
+    setting = Setting(choose_device(device), state, out, seed, batch, workers, start)
     training, held_out = split(read_portraits(data, DETECTOR))
     logging.info("%d portraits to train on, %d held out", len(training), len(held_out))
     crops = held_out_crops(held_out, 3)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from training.data import Floats, Portrait
 
@@ -45,6 +46,8 @@ def random_crop(
     pixels = crop.pixels
     if rng.random() < 0.4:
         pixels = _behind(crop, _background(other, size, rng), degrees, rng)
+    if rng.random() < 0.15:
+        pixels = _glasses(pixels, crop, rng)
     return CleanCrop(_light(pixels, rng), crop.points, crop.face_px)
 
 
@@ -115,12 +118,51 @@ def _behind(
     return (crop.pixels * soft + background * (1 - soft)).astype(np.float32)
 
 
+def _glasses(pixels: Floats, crop: CleanCrop, rng: np.random.Generator) -> Floats:
+    """Spectacles before the eyes: rims, bridge, temples, and at times a glint."""
+    scale = 4  # drawn larger and shrunk, for smooth thin lines
+    size = pixels.shape[0]
+    right, left = crop.points[0].astype(np.float64), crop.points[1].astype(np.float64)
+    apart = float(np.linalg.norm(left - right))
+    along = (left - right) / max(apart, 1e-6)
+    degrees = float(np.degrees(np.arctan2(along[1], along[0])))
+    wide, high = apart * rng.uniform(0.3, 0.46), apart * rng.uniform(0.22, 0.4)
+    drop = np.array([-along[1], along[0]]) * apart * rng.uniform(-0.02, 0.12)
+    line = max(1, round(scale * apart * rng.uniform(0.015, 0.09)))
+    frame = np.zeros((size * scale, size * scale), np.uint8)
+    glass = np.zeros_like(frame)
+
+    def at(point: npt.NDArray[np.float64]) -> tuple[int, int]:
+        return round(float(point[0]) * scale), round(float(point[1]) * scale)
+
+    axes = (round(wide * scale), round(high * scale))
+    for eye, outwards in ((right, -along), (left, along)):
+        middle = eye + drop
+        cv2.ellipse(frame, at(middle), axes, degrees, 0, 360, 255, line, cv2.LINE_AA)
+        cv2.ellipse(glass, at(middle), axes, degrees, 0, 360, 255, -1, cv2.LINE_AA)
+        hinge = middle + outwards * wide
+        cv2.line(frame, at(hinge), at(hinge + outwards * apart * 0.45), 255, line, cv2.LINE_AA)
+    inner = right + drop + along * wide, left + drop - along * wide
+    cv2.line(frame, at(inner[0]), at(inner[1]), 255, line, cv2.LINE_AA)
+    rim, pane = (
+        cv2.resize(m, (size, size), interpolation=cv2.INTER_AREA)[..., None].astype(np.float32)
+        / 255
+        for m in (frame, glass)
+    )
+    glint = rng.uniform(0, 0.25) * (rng.random() < 0.5)
+    pixels = pixels * (1 - glint * pane) + rng.uniform(0.5, 1.0) * glint * pane
+    tone = rng.uniform(0, 0.35) if rng.random() < 0.7 else rng.uniform(0.4, 0.9)
+    colour = np.clip(tone + rng.normal(0, 0.06, 3), 0, 1)
+    solid = rng.uniform(0.6, 1.0)
+    return (pixels * (1 - solid * rim) + colour * solid * rim).astype(np.float32)
+
+
 def _light(pixels: Floats, rng: np.random.Generator) -> Floats:
     """Brightness, contrast, saturation, warmth and a slight turn of hue; sometimes grey."""
     out = np.clip(pixels, 0, 1) ** np.exp(rng.normal(0, 0.22))
     out = (out - 0.5) * rng.uniform(0.8, 1.15) + 0.5 + rng.normal(0, 0.03)
     grey = (out @ np.array([0.299, 0.587, 0.114]))[..., None]
-    if rng.random() < 0.08:
+    if rng.random() < 0.1:
         return np.clip(np.repeat(grey, 3, axis=2), 0, 1).astype(np.float32)
     out = grey + (out - grey) * rng.uniform(0.5, 1.35)
     warm = rng.normal(0, 0.05)

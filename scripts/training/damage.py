@@ -11,7 +11,7 @@ import numpy as np
 from training.augment import CleanCrop
 from training.data import Floats
 
-SOURCE_FACE_PX = (20.0, 80.0)
+SOURCE_FACE_PX = (18.0, 90.0)
 _SHRINK = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 _GROW = (cv2.INTER_LANCZOS4, cv2.INTER_LANCZOS4, cv2.INTER_LANCZOS4, cv2.INTER_CUBIC,
          cv2.INTER_LINEAR)  # fmt: skip
@@ -19,10 +19,17 @@ _GROW = (cv2.INTER_LANCZOS4, cv2.INTER_LANCZOS4, cv2.INTER_LANCZOS4, cv2.INTER_C
 
 def fixed_damage(crop: CleanCrop, source_face_px: float, seed: int = 0) -> Floats:
     """For measuring: down to a face of that many pixels, a little noise and JPEG, Lanczos back."""
-    rng = np.random.default_rng(seed)
-    small = _shrink(crop.pixels, _small_side(crop, source_face_px), cv2.INTER_AREA)
-    small = _jpeg(small + rng.normal(0, 0.015, small.shape).astype(np.float32), 88)
+    small = fixed_small(crop, source_face_px, seed)
     return _grow(small, crop.pixels.shape[0], cv2.INTER_LANCZOS4)
+
+
+def fixed_small(
+    crop: CleanCrop, source_face_px: float, seed: int = 0, *, rough: bool = True
+) -> Floats:
+    """The same before it is made large again; not `rough`: only made small, no noise, no JPEG."""
+    small = _shrink(crop.pixels, _small_side(crop, source_face_px), cv2.INTER_AREA)
+    noise = np.random.default_rng(seed).normal(0, 0.015, small.shape).astype(np.float32)
+    return _jpeg(small + noise, 88) if rough else small
 
 
 def random_damage(crop: CleanCrop, rng: np.random.Generator) -> Floats:
@@ -56,7 +63,7 @@ def _damage_all(crop: CleanCrop, rng: np.random.Generator) -> Floats:
     small = _shrink(pixels, side, int(rng.choice(_SHRINK)))
     if rng.random() < 0.25:
         small = _latent_trip(small, rng)
-    if rng.random() < 0.2:
+    if rng.random() < 0.45:
         small = small + _noise(small.shape, rng)
     if rng.random() < 0.25:
         small = _jpeg(small, int(rng.integers(70, 97)))

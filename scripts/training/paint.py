@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -10,8 +11,15 @@ from torch import Tensor, nn
 
 from training.batches import Batch, batches, face_windows
 from training.data import Portrait
-from training.losses import coarse_l1, crispness_l1, gradient_l1
-from training.networks import EMBED_DIM, LATENT_SCALE, WINDOW_PX, make_unet, with_coarse_of
+from training.losses import coarse_l1, crispness_l1, feature_weight, gradient_l1, weighted_l1
+from training.networks import (
+    EMBED_DIM,
+    LATENT_SCALE,
+    NATIVE_PX,
+    WINDOW_PX,
+    make_unet,
+    with_coarse_of,
+)
 from training.noise import Schedule, mix, unet_input
 from training.setting import Setting
 from training.state import (
@@ -25,9 +33,10 @@ from training.state import (
     set_rate,
 )
 
-_PEAK = 1e-3
+_PEAK = 8e-4
 _TOP_LEVEL = 0.75  # highest start, as a share of the schedule
-_GRADIENTS, _CRISPNESS, _COARSE, _EMPTY = 2.0, 2.0, 0.3, 0.05
+_GRADIENTS, _CRISPNESS, _COARSE, _EMPTY = 2.0, 0.3, 0.3, 0.05
+_WHOLE_FROM = 0.7  # from this share of the time on whole crops: group norms see background too
 _MILESTONES = 8
 
 
@@ -42,7 +51,7 @@ def train(
     `on_milestone` gets the averaged denoiser and the step, eight times in all.
     """
     path = setting.state / "paint.pt"
-    unet = make_unet().to(setting.device, memory_format=torch.channels_last).train()
+    unet = _first(setting.start).to(setting.device, memory_format=torch.channels_last).train()
     average, clock = Average(unet, 0.998), Clock(minutes)
     painter = torch.optim.AdamW(unet.parameters(), lr=_PEAK, betas=(0.9, 0.99), weight_decay=1e-3)
     if saved := load_state(path):
@@ -57,7 +66,8 @@ def train(
     clock.forgive()
     while clock.progress < 1:
         set_rate(painter, rate(clock.progress, _PEAK))
-        loss = _loss(unet, face_windows(next(source), WINDOW_PX), schedule, setting, losses)
+        side = WINDOW_PX if clock.progress < _WHOLE_FROM else NATIVE_PX
+        loss = _loss(unet, face_windows(next(source), side), schedule, setting, losses)
         painter.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -78,6 +88,13 @@ def train(
     return average.net
 
 
+def _first(start: Path | None) -> UNet2DConditionModel:
+    """A new denoiser, or that of an exported folder to go on from."""
+    if start is None:
+        return make_unet()
+    return UNet2DConditionModel.from_pretrained(start, subfolder="unet", dtype=torch.float32)
+
+
 def _loss(
     unet: UNet2DConditionModel,
     batch: Batch,
@@ -96,10 +113,12 @@ def _loss(
     out = out.float()
     painted = out[:, :3] / LATENT_SCALE
     pasted = with_coarse_of(painted, given)
-    near, edges = (pasted - clean).abs().mean(), gradient_l1(pasted, clean)
+    weight = feature_weight(batch.points.to(setting.device), clean.shape[-1])
+    near, edges = weighted_l1(pasted, clean, weight), gradient_l1(pasted, clean, weight)
     crisp = crispness_l1(pasted, clean)
     losses.add(near=near, edges=edges, crisp=crisp)
-    losses.add(near_given=(given - clean).abs().mean(), edges_given=gradient_l1(given, clean))
+    losses.add(near_given=weighted_l1(given, clean, weight))
+    losses.add(edges_given=gradient_l1(given, clean, weight))
     losses.add(crisp_given=crispness_l1(given, clean))
     plain = _COARSE * coarse_l1(painted, clean) + _EMPTY * out[:, 3].abs().mean()
     return near + _GRADIENTS * edges + _CRISPNESS * crisp + plain

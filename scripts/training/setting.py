@@ -20,6 +20,7 @@ class Setting:
     seed: int
     batch: int
     workers: int
+    start: Path | None = None  # an exported folder to begin from, rather than from nothing
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bfloat16 arithmetic: on both CPU and CUDA it measured faster than float32."""
