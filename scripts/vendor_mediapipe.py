@@ -2,7 +2,8 @@
 
 MediaPipe 1.x brings no models of its own. The legacy wheel named below does, under Apache-2.0, and
 its face detectors load in the Tasks API as they are; the two hand models do once they are put in
-one bundle. Every byte is checked against a hash in this file, and each run gives the same result:
+one bundle; the face mesh runs in OpenCV. Every byte is checked against a hash in this file, and
+each run gives the same result:
 
     python scripts/vendor_mediapipe.py                   # fetches the wheel with pip
     python scripts/vendor_mediapipe.py --wheel FILE.whl
@@ -34,6 +35,9 @@ SHA256 = {
     f"{MODULES}/face_detection/face_detection_full_range_sparse.tflite": (
         "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1"
     ),
+    f"{MODULES}/face_landmark/face_landmark.tflite": (
+        "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
+    ),
     f"{MODULES}/palm_detection/palm_detection_full.tflite": (
         "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54"
     ),
@@ -51,6 +55,7 @@ COPIES = {
     "face_detection_full_range_sparse.tflite": (
         f"{MODULES}/face_detection/face_detection_full_range_sparse.tflite"
     ),
+    "face_landmark.tflite": f"{MODULES}/face_landmark/face_landmark.tflite",
     "LICENSE": LICENSE_IN_WHEEL,
 }
 

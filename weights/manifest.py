@@ -18,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-KINDS = ("mediapipe-face", "mediapipe-hand", "yolo", "diffusers")
+KINDS = ("mediapipe-face", "mediapipe-hand", "face-mesh", "yolo", "diffusers")
 MANIFEST = Path(__file__).parent / "manifest.toml"
 
 

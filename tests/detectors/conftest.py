@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from detectors.mesh import FaceMesh
 from detectors.mp_face import MediapipeFaces
 from detectors.mp_hand import MediapipeHands
 
@@ -33,6 +34,17 @@ def face_model(mediapipe_models: Path) -> Path:
 @pytest.fixture(scope="session")
 def hand_model(mediapipe_models: Path) -> Path:
     return mediapipe_models / "hand_landmarker.task"
+
+
+@pytest.fixture(scope="session")
+def mesh_model(mediapipe_models: Path) -> Path:
+    return mediapipe_models / "face_landmark.tflite"
+
+
+@pytest.fixture(scope="session")
+def mesh(mesh_model: Path):
+    with FaceMesh(mesh_model) as model:
+        yield model
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ GOOD = {
 
 def test_the_names_that_recipes_and_toolbox_rely_on_are_there():
     yolo = {"face_yolov8n", "face_yolov8s", "hand_yolov8n", "person_yolov8n-seg"}
-    assert set(SHIPPED) >= {"blazeface", "blazeface-full", "hands", "face"} | yolo
+    assert set(SHIPPED) >= {"blazeface", "blazeface-full", "hands", "face-mesh", "face"} | yolo
 
 
 @pytest.mark.parametrize("entry", BUILTIN, ids=lambda entry: entry.name)
@@ -57,7 +57,7 @@ def test_built_in_files_that_are_not_ours_come_with_licence_and_notice():
     assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
     notice = (folder / "NOTICE").read_text(encoding="utf-8")
     shipped = [entry for entry in BUILTIN if entry.file.startswith("mediapipe/")]
-    assert len(shipped) == 3
+    assert len(shipped) == 4
     assert [entry.name for entry in shipped if entry.sha256 not in notice] == []
 
 
