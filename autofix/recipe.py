@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    model_validator,
 )
 
 from autofix.errors import RecipeError
@@ -79,6 +80,11 @@ class Detect(Section):
         description="Load a .pt that holds more than model weights. It can run any code: only for "
         "files whose maker you trust.",
     )
+    turns: bool = Field(
+        False,
+        description="Look at copies turned by 90, 180 and 270 degrees too, for faces that lie on "
+        "their side or stand on their head. Four times the work.",
+    )
     overlap: Part = Field(
         0.5, description="Two boxes of one label that overlap more than this (IoU) are one thing."
     )
@@ -90,6 +96,11 @@ class Choose(Section):
     min_ratio: Part = Field(0.0, description="Least box area as a share of the picture's area.")
     max_ratio: Part = Field(1.0, description="Greatest box area as a share of the picture's area.")
     min_side: int = Field(0, ge=0, description="Least shorter side of a box, in px.")
+    faces: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (),
+        description="Repaint only these numbers, as `autofix detect` draws them: [1, 3], of what "
+        "the other settings here leave. Empty: all.",
+    )
     limit: int = Field(0, ge=0, description="Repaint at most so many a picture. 0: all.")
     limit_by: Literal["area", "confidence"] = Field(
         "area", description="Which ones stay within the limit. Never changes the order."
@@ -105,7 +116,19 @@ class Mask(Section):
     """Which pixels around a thing are repainted."""
 
     shape: Literal["box", "ellipse", "outline"] = Field(
-        "box", description="outline: the model's own segmentation where it gives one, else the box."
+        "box",
+        description="outline: the model's own segmentation where it gives one, of a face found "
+        "with landmarks its contour, of a hand the hull of its points; else the box.",
+    )
+    offset_x: Signed = Field(
+        Share(0.0, False),
+        description="Move the mask to the right by so much. What leaves the picture is cut off.",
+        validate_default=True,
+    )
+    offset_y: Signed = Field(
+        Share(0.0, False),
+        description="Move the mask upwards by so much, as ADetailer does.",
+        validate_default=True,
     )
     dilate: Signed = Field(
         Share(0.04, True),
@@ -118,11 +141,21 @@ class Mask(Section):
         description="Mask blur: the Gaussian's sigma. ADetailer's 4 px at a face of 100 px.",
         validate_default=True,
     )
+    merge: Literal["none", "merge", "merge-invert"] = Field(
+        "none",
+        description="merge: repaint all things together, through one mask and with the first "
+        "one's number. merge-invert: repaint everything but them.",
+    )
 
 
 class CropSection(Section):
     """How much of the picture around the mask the model sees, and how large."""
 
+    area: Literal["only-masked", "whole-picture"] = Field(
+        "only-masked",
+        description="Inpaint area: the mask with its padding, or the whole picture, which is "
+        "never stretched: what its shape lacks is reflected.",
+    )
     padding: Length = Field(
         Share(0.32, True),
         description="Only masked padding: context on each side of the mask. ADetailer's 32 px at a "
@@ -130,7 +163,25 @@ class CropSection(Section):
         validate_default=True,
     )
     size: Size = Field(
-        "auto", description="Working size, 512 or 832x1216. auto: the model's native size, square."
+        "auto",
+        description="Working size, 512 or 832x1216. auto: the model's native size, square; of a "
+        "whole picture its own shape with as many pixels, if it has them.",
+    )
+    match: Literal["off", "strict", "free"] = Field(
+        "off",
+        description="Give the working size the box's aspect where size is auto. strict: the "
+        "nearest of SDXL's own sizes, for models of native 1024. free: any, with about the native "
+        "size's number of pixels and no side under half of it.",
+    )
+    align: Literal["off", "auto"] = Field(
+        "auto",
+        description="auto: where the eyes lean more than 15 degrees the crop is cut turned, so "
+        "that the model sees an upright face. Needs a detector that finds eyes, as blazeface.",
+    )
+    upscaler: str = Field(
+        "lanczos",
+        description="What scales the crop up: lanczos, or the file of an ESRGAN-type model "
+        "(.safetensors, or .pth with detect.trust_pickle). Needs pip install 'autofix[upscale]'.",
     )
     min_scale: float = Field(
         0.75,
@@ -147,13 +198,79 @@ class Inpaint(Section):
     model: str = Field(
         "builtin", description="builtin, null (paints nothing), or a diffusers folder."
     )
-    prompt: str = Field("", description="What to paint. The built-in face model does not read it.")
-    negative_prompt: str = Field("", description="What not to paint.")
-    strength: Auto | Part = Field(
-        "auto",
-        description="Denoising strength: 0 keeps everything, 1 starts from noise. "
-        "auto: the model's own, else 0.4.",
+    prompt: str = Field(
+        "",
+        description="What to paint; [SEP] parts the prompts of face 1, 2, ..., [PROMPT] is the "
+        "picture's own prompt, [SKIP] leaves a face alone. Empty: the picture's own, else one that "
+        "suits the label. The built-in face model does not read it.",
     )
+    negative_prompt: str = Field(
+        "", description="What not to paint, with the same grammar. Empty: the picture's own."
+    )
+    wildcards: str = Field(
+        "", description="Folder of NAME.txt files, one choice a line, for __NAME__ in a prompt."
+    )
+    same_seed: bool = Field(
+        False,
+        description="Paint all things of a picture with one seed, so that {a|b} and __NAME__ in a "
+        "prompt are drawn alike for all of them.",
+    )
+    strength: Auto | Part | Annotated[tuple[Part, ...], Field(min_length=1)] = Field(
+        "auto",
+        description="Denoising strength: 0 keeps everything, 1 starts from noise. A list is one "
+        "for each cycle, the last repeated. auto: what suits the model and the face's size.",
+    )
+    dynamic_power: float = Field(
+        0.0,
+        ge=-10,
+        le=10,
+        description="ADetailer's dynamic denoising: strength times (1 - box area / picture area) "
+        "to this power, kept within 0 and 1. 0: off.",
+    )
+    cycles: int = Field(
+        1, ge=1, le=10, description="Repaint so many times, each starting from the last."
+    )
+    candidates: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Repaint each thing so many times with different seeds; the check's score "
+        "picks the best.",
+    )
+    masked_content: Literal["original", "fill", "latent-noise", "latent-nothing"] = Field(
+        "original",
+        description="What the masked pixels start from: themselves, the colours around the mask, "
+        "noise, or nothing. Only original works with the built-in face model.",
+    )
+    soft: bool = Field(
+        False,
+        description="Soft inpainting: a mask that is soft in latent space too (differential "
+        "diffusion).",
+    )
+    soft_bias: float = Field(
+        1.0, ge=0, le=8, description="Soft inpainting's schedule bias: above 1, the original "
+        "holds more in the first, noisy steps; below 1, more in the last.",
+    )  # fmt: skip
+    soft_preservation: float = Field(
+        0.5, ge=0, le=8, description="Soft inpainting's preservation strength: how much of the "
+        "original a half covered pixel keeps at each step.",
+    )  # fmt: skip
+    soft_contrast: float = Field(
+        4.0, ge=1, le=32, description="Soft inpainting's transition contrast boost: how sharply "
+        "original and new content part where they differ.",
+    )  # fmt: skip
+    soft_mask_influence: float = Field(
+        0.0, ge=0, le=1, description="Soft inpainting: how much the drawn mask bounds the final "
+        "paste. 0: only what changed inside it decides.",
+    )  # fmt: skip
+    soft_threshold: float = Field(
+        0.5, ge=0, le=8, description="Soft inpainting's difference threshold: a smaller change "
+        "of the latents shows at half opacity or less.",
+    )  # fmt: skip
+    soft_difference_contrast: float = Field(
+        2.0, ge=0, le=8, description="Soft inpainting's difference contrast: how sharply that "
+        "threshold cuts.",
+    )  # fmt: skip
     steps: Auto | Annotated[int, Field(ge=1, le=1000)] = Field(
         "auto",
         description="Sampling steps at strength 1; strength takes its share of them. "
@@ -176,23 +293,108 @@ class Inpaint(Section):
 class Blend(Section):
     """How the repainted crop goes back."""
 
-    match_colour: bool = Field(
-        True, description="Shift the patch so that its ring has the colour of the picture's ring."
+    method: Literal["alpha", "multiband", "poisson"] = Field(
+        "alpha",
+        description="alpha: through the soft mask. multiband: coarse structure over a wider rim "
+        "than fine. poisson: the patch's gradients, the picture's colours at the rim, however far "
+        "off the patch's are.",
     )
+    match_colour: bool = Field(
+        True,
+        description="Give the patch's ring the colours of the picture's ring: mean and spread, "
+        "then place by place. By 12 units of L*a*b* at most.",
+    )
+    match_grain: bool = Field(
+        True, description="Give the patch the grain that the picture has around it and had in it."
+    )
+
+
+LOOSE_STRUCTURE = 0.3
 
 
 class Check(Section):
-    """What a repainted crop must hold before it is pasted."""
+    """What a repainted crop must hold before it is pasted. docs/checks.md: how it was measured."""
 
     enabled: bool = Field(True, description="false: paste whatever comes out.")
-    min_iou: Part = Field(
-        0.5, description="The face must be found again where it was, with at least this IoU."
-    )
     min_spread: float = Field(
         2.0,
         ge=0,
         le=255,
         description="Least standard deviation of a patch, in levels: less is flat or black.",
+    )
+    max_clipped: Part = Field(
+        0.1, description="Greatest share of values newly at either end of the range."
+    )
+    max_drift: float = Field(
+        12.0,
+        ge=0,
+        le=100,
+        description="Greatest difference of colour (CIEDE2000) around the mask, where nothing "
+        "should change. Less than that blend.match_colour mends.",
+    )
+    max_ring: float = Field(
+        6.0,
+        ge=0,
+        le=100,
+        description="Greatest difference of colour (CIEDE2000) that is left in the mask's rim.",
+    )
+    max_seam: float = Field(
+        0.15,
+        ge=0,
+        le=100,
+        description="Greatest step across the mask's rim, in parts of the picture's own gradients "
+        "there.",
+    )
+    likeness: Literal["auto", "strict", "loose", "off"] = Field(
+        "auto",
+        description="How like the original a face must stay. strict: max_colour, min_structure, "
+        "max_peak, max_eyes and max_landmarks as they stand. loose: far less, since a model that "
+        "paints freely may redraw an eye that was wrong. off: none of these is asked, for prompts "
+        "and strengths that make another person. auto: strict with a model that is shown the whole "
+        "crop, as the built-in one is, else loose.",
+    )
+    max_colour: float = Field(
+        11.0,
+        ge=0,
+        le=100,
+        description="Greatest difference of colour (CIEDE2000) of any part of a face.",
+    )
+    min_structure: float = Field(
+        0.74,
+        ge=-1,
+        le=1,
+        description="Least agreement of light and dark in a face, as coarsely as the original "
+        "showed it: 1 is the same, 0 unrelated.",
+    )
+    max_peak: float = Field(
+        3.7,
+        ge=0,
+        le=100,
+        description="How far the greatest change of any part of a face may stand out of its usual "
+        "change.",
+    )
+    max_eyes: float = Field(
+        0.5,
+        ge=0,
+        le=100,
+        description="Greatest error of light and dark around the eyes, in parts of their contrast.",
+    )
+    min_iou: Part = Field(
+        0.5, description="The face must be found again where it was, with at least this IoU."
+    )
+    max_score_drop: Part = Field(
+        0.05, description="How much less sure of it the detector may be than of the original."
+    )
+    max_landmarks: float = Field(
+        0.15,
+        ge=0,
+        le=100,
+        description="How far eyes, nose and mouth may move, in distances between the eyes.",
+    )
+    min_identity: Part = Field(
+        0.3,
+        description="Least cosine of both faces' embeddings, where a caller from Python gives an "
+        "embedding model; none ships.",
     )
     retries: int = Field(
         1,
@@ -201,14 +403,30 @@ class Check(Section):
         description="Tries after a refusal, each with another seed and 3/4 of the strength.",
     )
 
+    def for_model(self, *, faithful: bool) -> Check:
+        """The bounds that hold for a model: as they stand, or loosened as `likeness` says."""
+        if self.likeness in ("strict", "off") or (self.likeness == "auto" and faithful):
+            return self
+        return self.model_copy(
+            update={
+                "max_colour": 2 * self.max_colour,
+                "min_structure": min(self.min_structure, LOOSE_STRUCTURE),
+                "max_peak": 2 * self.max_peak,
+                "max_eyes": 3 * self.max_eyes,
+                "max_landmarks": 2 * self.max_landmarks,
+            }
+        )
+
 
 class Recipe(Section):
     """All settings of a run."""
 
     name: str = Field("face", description="What this recipe is called.")
     description: str = Field("", description="What it is for.")
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="Region n of a picture is painted with seed + n."
+    seed: Auto | Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        "auto",
+        description="Thing n of a picture is painted with seed + n - 1. auto: the seed that the "
+        "picture's own text names, else 0.",
     )
     detect: Detect = Detect()
     choose: Choose = Choose()
@@ -217,6 +435,32 @@ class Recipe(Section):
     inpaint: Inpaint = Inpaint()
     blend: Blend = Blend()
     check: Check = Check()
+    passes: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="Several passes over each picture, one after the other, each with the sections "
+        "above as far as they differ, as ADetailer's tabs. Empty: one pass.",
+    )
+
+    @model_validator(mode="after")
+    def _passes_hold(self) -> Recipe:
+        _ = self.each
+        return self
+
+    @property
+    def each(self) -> tuple[Recipe, ...]:
+        """The recipe of each pass, complete, itself without passes. Raises RecipeError."""
+        if not self.passes:
+            return (self,)
+        if any("passes" in changes for changes in self.passes):
+            raise RecipeError(
+                f"recipe {self.name!r} sets passes inside a pass",
+                "list them one after the other",
+            )
+        base = self.model_dump(mode="json", exclude={"passes"})
+        return tuple(
+            parse(_merged(base, changes), origin=f"pass {number} of recipe {self.name!r}")
+            for number, changes in enumerate(self.passes, start=1)
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -237,7 +481,23 @@ class Recipe(Section):
             for section in sections:
                 place = place.setdefault(section, {})
             place[key] = value
+            # What is asked for here holds in every pass.
+            for each in data["passes"] if dotted != "passes" else ():
+                for section in sections:
+                    each = each.get(section, {})
+                each.pop(key, None)
         return parse(data, origin="the options")
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with some replaced, section by section."""
+    merged = dict(base)
+    for key, value in changes.items():
+        known = merged.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            value = _merged(known, value)
+        merged[key] = value
+    return merged
 
 
 def parse(data: Mapping[str, Any], *, origin: str) -> Recipe:

@@ -6,9 +6,13 @@ import difflib
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
+
+import tomli_w
+from pydantic.fields import FieldInfo
 
 from autofix.errors import RecipeError
 from autofix.recipe import Recipe, Section, parse
@@ -52,21 +56,37 @@ def shipped() -> list[str]:
 
 def to_toml(recipe: Recipe) -> str:
     """The whole recipe as TOML, each setting under a comment that says what it means."""
-    return "\n".join(_toml_lines(recipe, ())) + "\n"
+    lines = [*_settings(recipe)]
+    for key in type(recipe).model_fields:
+        if isinstance(section := getattr(recipe, key), Section):
+            lines += [
+                "",
+                f"[{key}]  # {(type(section).__doc__ or '').strip()}",
+                *_settings(section),
+            ]
+    lines += ["", *_described(type(recipe).model_fields["passes"])]
+    if recipe.passes:
+        lines += tomli_w.dumps({"passes": recipe.passes}).splitlines()
+    return "\n".join(lines) + "\n"
 
 
-def _toml_lines(section: Section, path: tuple[str, ...]) -> Iterator[str]:
+def _settings(section: Section) -> Iterator[str]:
+    """Every plain setting of a section, with its comment."""
     data = section.model_dump(mode="json")
-    if path:
-        yield from ("", f"[{'.'.join(path)}]  # {(type(section).__doc__ or '').strip()}")
     for key, field in type(section).model_fields.items():
-        value = getattr(section, key)
-        if isinstance(value, Section):
-            yield from _toml_lines(value, (*path, key))
+        if isinstance(getattr(section, key), Section) or key == "passes":
             continue
-        choices = [
-            repr(c) for c in get_args(field.annotation) if isinstance(c, str) and c != "auto"
-        ]
-        suffix = f" One of {', '.join(choices)}." if len(choices) > 1 else ""
-        yield f"# {field.description}{suffix}"
+        yield from _described(field)
         yield f"{key} = {json.dumps(data[key], ensure_ascii=False)}"
+
+
+def _described(field: FieldInfo) -> Iterator[str]:
+    choices = [repr(c) for c in get_args(field.annotation) if isinstance(c, str) and c != "auto"]
+    suffix = f" One of {', '.join(choices)}." if len(choices) > 1 else ""
+    yield from textwrap.wrap(
+        f"{field.description}{suffix}",
+        100,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_on_hyphens=False,
+    )

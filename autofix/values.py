@@ -143,7 +143,8 @@ class Region:
     """One thing to repaint: its Detection, its mask, and all that was decided for it.
 
     `index` counts from 0 in the picture's stated order, over everything that was found; what is
-    drawn for people counts from 1. A region with a `skip` reason is not repainted.
+    drawn for people counts from 1. A region with a `skip` reason is not repainted. `pass_index`
+    says which of the recipe's passes it belongs to, from 0.
     """
 
     detection: Detection
@@ -154,6 +155,7 @@ class Region:
     seed: int = 0
     strength: float = 0.4
     skip: str = ""
+    pass_index: int = 0
 
     def skipped(self, reason: str) -> Region:
         """The same region, not to be repainted, for the first reason given."""
@@ -175,18 +177,27 @@ class Patch:
     """A Crop repainted: `pixels` are float32, height x width x 3 at working size, 0 to 1.
 
     An engine may hand over values that are not finite; the check stage refuses such a patch.
+    `mask` is what to paste it through, where that is not its crop's mask: at working size, and 0
+    wherever the crop's mask is 0.
     """
 
     crop: Crop
     pixels: NDArray[np.float32]
     seed: int
     strength: float
+    mask: MaskValues | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.shape != self.crop.pixels.shape or self.pixels.dtype != np.float32:
             raise ValueError(
                 f"a patch must be float32 of its crop's shape {self.crop.pixels.shape}, "
                 f"but got {self.pixels.dtype} of shape {self.pixels.shape}"
+            )
+        mask = self.crop.mask if self.mask is None else self.mask
+        if mask.shape != self.crop.mask.shape or mask.dtype != np.uint8:
+            raise ValueError(
+                f"a patch's mask must be uint8 of its crop's shape {self.crop.mask.shape}, "
+                f"but got {mask.dtype} of shape {mask.shape}"
             )
 
 
@@ -203,13 +214,18 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class RegionResult:
-    """What became of one Region, and why. `window` is None where no crop was cut."""
+    """What became of one Region, and why. `window` is None where no crop was cut.
+
+    `candidates` are the picture's pixels as they would be with each candidate, best first, where
+    they were to be kept.
+    """
 
     region: Region
     status: Status
     reason: str = ""
     window: Window | None = None
     findings: tuple[Finding, ...] = ()
+    candidates: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
