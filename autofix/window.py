@@ -7,7 +7,9 @@ picture, ours reaches outside it and is filled by reflection.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +21,21 @@ IntBox = tuple[int, int, int, int]
 Affine = tuple[float, float, float, float, float, float]
 """(a, b, c, d, e, f): x' = a x + b y + c, y' = d x + e y + f."""
 
+Scalar = TypeVar("Scalar", np.uint8, np.float32)
+
 
 @dataclass(frozen=True)
 class Window:
-    """A box of the picture, and the working size it is shown at.
+    """A box of the picture, perhaps turned, and the working size it is shown at.
 
-    `box_xyxy` may reach outside the picture. Picture and working coordinates are pixel edges:
-    the box's corner (x0, y0) is (0, 0) at working size.
+    `box_xyxy` may reach outside the picture. Picture and working coordinates are pixel edges: the
+    box's corner (x0, y0) is (0, 0) at working size. The window is its box turned clockwise by
+    `degrees` about the box's centre: what leans by so much in the picture stands upright in it.
     """
 
     box_xyxy: IntBox
     size_wh: tuple[int, int]
+    degrees: float = 0.0
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box_xyxy
@@ -42,8 +48,7 @@ class Window:
     @property
     def box_wh(self) -> tuple[int, int]:
         """Width and height of the box in the picture's pixels."""
-        x0, y0, x1, y1 = self.box_xyxy
-        return x1 - x0, y1 - y0
+        return box_wh(self.box_xyxy)
 
     @property
     def scale(self) -> float:
@@ -55,35 +60,82 @@ class Window:
         """The map from picture coordinates to working coordinates."""
         x0, y0 = self.box_xyxy[:2]
         scale_x, scale_y = self.size_wh[0] / self.box_wh[0], self.size_wh[1] / self.box_wh[1]
-        return scale_x, 0.0, -x0 * scale_x, 0.0, scale_y, -y0 * scale_y
+        shown = (scale_x, 0.0, -x0 * scale_x, 0.0, scale_y, -y0 * scale_y)
+        return after(shown, self._turn(-self.degrees))
 
     @property
     def to_picture(self) -> Affine:
         """The map from working coordinates to picture coordinates, the inverse of `to_working`."""
         x0, y0 = self.box_xyxy[:2]
         scale_x, scale_y = self.box_wh[0] / self.size_wh[0], self.box_wh[1] / self.size_wh[1]
-        return scale_x, 0.0, float(x0), 0.0, scale_y, float(y0)
+        return after(self._turn(self.degrees), (scale_x, 0.0, float(x0), 0.0, scale_y, float(y0)))
+
+    @property
+    def corners(self) -> tuple[tuple[float, float], ...]:
+        """The window's four corners in the picture, clockwise from its own top left."""
+        x0, y0, x1, y1 = self.box_xyxy
+        turn = self._turn(self.degrees)
+        return tuple(apply(turn, x, y) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
+
+    @property
+    def bounds_xyxy(self) -> IntBox:
+        """The upright box of all pixels that the window shows a part of, outside ones included."""
+        if not self.degrees:
+            return self.box_xyxy
+        xs, ys = zip(*((round(x, 6), round(y, 6)) for x, y in self.corners), strict=True)
+        return math.floor(min(xs)), math.floor(min(ys)), math.ceil(max(xs)), math.ceil(max(ys))
 
     def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What the window shows of a picture (height x width x 3), at working size, by Lanczos."""
-        return _resize(_seen(pixels, self.box_xyxy), self.size_wh)
+        if not self.degrees:
+            return _resize(_seen(pixels, self.box_xyxy), self.size_wh)
+        upright = self._upright(margin=math.ceil(4 / min(self.scale, 1)) + 1)
+        shown = after(upright.to_working, self.to_picture)
+        return _warped(upright.cut(pixels), shown, self.size_wh, lanczos=True)
 
     def cut_mask(self, seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A mask of the box's own size (height x width), brought to working size, bilinear."""
-        resized = Image.fromarray(seen).resize(self.size_wh, Image.Resampling.BILINEAR)
-        return np.asarray(resized)
+        """A mask as seen through `bounds_xyxy` (height x width), at working size, bilinear."""
+        if not self.degrees:
+            return _resize(seen, self.size_wh, Image.Resampling.BILINEAR)
+        upright = self._upright()
+        small = _resize(seen, upright.size_wh, Image.Resampling.BILINEAR)
+        return _warped(small, after(upright.to_working, self.to_picture), self.size_wh)
 
-    def uncut(self, patch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Working-size values (height x width x 3), brought back to the size of the box."""
-        if self.box_wh == self.size_wh:
-            return patch
-        channels = [
-            Image.fromarray(np.ascontiguousarray(patch[..., channel])).resize(
-                self.box_wh, Image.Resampling.LANCZOS
-            )
-            for channel in range(patch.shape[2])
-        ]
-        return np.stack([np.asarray(channel, dtype=np.float32) for channel in channels], axis=-1)
+    def uncut(self, patch: NDArray[np.float32], onto: IntBox) -> NDArray[np.float32]:
+        """Working-size values (height x width x channels) as they lie on a box of the picture.
+
+        Where `onto` reaches beyond what the window shows, the patch's edge pixels are repeated.
+        """
+        size_wh = self.box_wh
+        if self.degrees:  # turned by interpolation, which may enlarge but must not shrink
+            size_wh = min(size_wh[0], self.size_wh[0]), min(size_wh[1], self.size_wh[1])
+        near = replace(self, size_wh=size_wh)
+        channels = (_resize(patch[..., channel], size_wh) for channel in range(patch.shape[2]))
+        return np.stack([near._laid(values, onto) for values in channels], axis=-1)
+
+    def _laid(self, values: NDArray[np.float32], onto: IntBox) -> NDArray[np.float32]:
+        """One channel of working-size values on a box of the picture; the scale is at most 1."""
+        x0, y0, x1, y1 = onto
+        if self.degrees:
+            shown = after(self.to_working, (1.0, 0.0, float(x0), 0.0, 1.0, float(y0)))
+            return _warped(values, shown, (x1 - x0, y1 - y0), lanczos=True)
+        rows = np.clip(np.arange(y0, y1) - self.box_xyxy[1], 0, values.shape[0] - 1)
+        columns = np.clip(np.arange(x0, x1) - self.box_xyxy[0], 0, values.shape[1] - 1)
+        return values[np.ix_(rows, columns)]
+
+    def _turn(self, degrees: float) -> Affine:
+        """The turn about the box's centre, clockwise as it is seen."""
+        x0, y0, x1, y1 = self.box_xyxy
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
+
+    def _upright(self, margin: int = 0) -> Window:
+        """The window around this one that is not turned: 1 : 1, or this one's scale if smaller."""
+        x0, y0, x1, y1 = self.bounds_xyxy
+        box = (x0 - margin, y0 - margin, x1 + margin, y1 + margin)
+        wide, high = (math.ceil(side * min(self.scale, 1)) for side in box_wh(box))
+        return Window(box, (wide, high))
 
 
 def apply(affine: Affine, x: float, y: float) -> tuple[float, float]:
@@ -92,13 +144,18 @@ def apply(affine: Affine, x: float, y: float) -> tuple[float, float]:
     return a * x + b * y + c, d * x + e * y + f
 
 
-def apply_box(
-    affine: Affine, box_xyxy: tuple[float, float, float, float]
-) -> tuple[float, float, float, float]:
-    """An upright box sent through a map that does not turn."""
-    x0, y0 = apply(affine, box_xyxy[0], box_xyxy[1])
-    x1, y1 = apply(affine, box_xyxy[2], box_xyxy[3])
-    return x0, y0, x1, y1
+def after(second: Affine, first: Affine) -> Affine:
+    """The map that does what `first` does, then what `second` does."""
+    a, b, _, d, e, _ = second
+    c, f = apply(second, first[2], first[5])
+    return (
+        a * first[0] + b * first[3],
+        a * first[1] + b * first[4],
+        c,
+        d * first[0] + e * first[3],
+        d * first[1] + e * first[4],
+        f,
+    )
 
 
 def crop_box(mask_box: IntBox, *, pad_px: int, picture_wh: tuple[int, int]) -> IntBox:
@@ -121,13 +178,30 @@ def expand_box(
     Where the picture is too small for it, the box stays centred on the picture and reaches out
     on both sides.
     """
+    return grow_box(box_xyxy, least_wh=held_by(box_wh(box_xyxy), aspect_wh), picture_wh=picture_wh)
+
+
+def grow_box(box_xyxy: IntBox, *, least_wh: tuple[int, int], picture_wh: tuple[int, int]) -> IntBox:
+    """The box grown to at least that size, placed as `expand_box` places it."""
     x0, y0, x1, y1 = box_xyxy
-    width, height = x1 - x0, y1 - y0
-    want_w = max(width, int(height * aspect_wh[0] / aspect_wh[1]))
-    want_h = max(height, int(width * aspect_wh[1] / aspect_wh[0]))
-    x0, x1 = _grow(x0, x1, want=want_w, limit=picture_wh[0])
-    y0, y1 = _grow(y0, y1, want=want_h, limit=picture_wh[1])
+    x0, x1 = _grow(x0, x1, want=max(x1 - x0, least_wh[0]), limit=picture_wh[0])
+    y0, y1 = _grow(y0, y1, want=max(y1 - y0, least_wh[1]), limit=picture_wh[1])
     return x0, y0, x1, y1
+
+
+def held_by(size_wh: tuple[int, int], aspect_wh: tuple[int, int]) -> tuple[int, int]:
+    """The smallest width and height of that aspect that hold a size, rounded down as A1111 does."""
+    width, height = size_wh
+    return (
+        max(width, int(height * aspect_wh[0] / aspect_wh[1])),
+        max(height, int(width * aspect_wh[1] / aspect_wh[0])),
+    )
+
+
+def box_wh(box_xyxy: IntBox) -> tuple[int, int]:
+    """Width and height of a box."""
+    x0, y0, x1, y1 = box_xyxy
+    return x1 - x0, y1 - y0
 
 
 def _grow(low: int, high: int, *, want: int, limit: int) -> tuple[int, int]:
@@ -157,8 +231,31 @@ def _reflected(low: int, high: int, limit: int) -> NDArray[np.intp]:
     return np.minimum(folded, 2 * limit - 2 - folded)
 
 
-def _resize(pixels: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
-    if (pixels.shape[1], pixels.shape[0]) == size_wh:
-        return np.ascontiguousarray(pixels)
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(image.resize(size_wh, Image.Resampling.LANCZOS))
+def _resize(
+    values: NDArray[Scalar],
+    size_wh: tuple[int, int],
+    how: Image.Resampling = Image.Resampling.LANCZOS,
+) -> NDArray[Scalar]:
+    if (values.shape[1], values.shape[0]) == size_wh:
+        return np.ascontiguousarray(values)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize(size_wh, how))
+
+
+def _warped(
+    values: NDArray[Scalar], shown: Affine, size_wh: tuple[int, int], *, lanczos: bool = False
+) -> NDArray[Scalar]:
+    """Values of that size, each looked up where `shown` sends it: a map between pixel edges.
+
+    Outside the values lie their edge pixels repeated for Lanczos, else (bilinear) zeros.
+    """
+    import cv2  # not at the top: `import autofix` must not load it
+
+    a, b, c, d, e, f = shown
+    centres = np.array([[a, b, c + (a + b - 1) / 2], [d, e, f + (d + e - 1) / 2]])
+    how = cv2.INTER_LANCZOS4 if lanczos else cv2.INTER_LINEAR
+    border = cv2.BORDER_REPLICATE if lanczos else cv2.BORDER_CONSTANT
+    flags = how | cv2.WARP_INVERSE_MAP
+    warped: NDArray[Scalar] = cv2.warpAffine(
+        values, centres, size_wh, flags=flags, borderMode=border
+    )
+    return warped

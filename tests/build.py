@@ -33,11 +33,10 @@ def region(box, *, index=0, values=None, **more) -> Region:
     return Region(detection(box), index, SoftMask(box, mask), **more)
 
 
-def crop(picture: Picture, region: Region, box, size_wh) -> Crop:
-    window = Window(box, size_wh)
-    return Crop(
-        region, window, window.cut(picture.pixels), window.cut_mask(region.mask.within(box))
-    )
+def crop(picture: Picture, region: Region, box, size_wh, *, degrees=0.0) -> Crop:
+    window = Window(box, size_wh, degrees)
+    mask = window.cut_mask(region.mask.within(window.bounds_xyxy))
+    return Crop(region, window, window.cut(picture.pixels), mask)
 
 
 def patch(crop: Crop, pixels=None) -> Patch:

@@ -9,7 +9,6 @@ import numpy as np
 
 from autofix.recipe import Choose
 from autofix.values import Picture, Region, SoftMask
-from autofix.window import IntBox
 from detectors.detection import Detection
 
 
@@ -18,16 +17,19 @@ def choose(
 ) -> tuple[Region, ...]:
     """Every detection as a Region, in the stated order; each mask is, for now, its whole box.
 
-    What the filters drop stays in the list with its reason, so that numbers do not depend on
-    the filters. A limit marks the smallest or least certain and never changes the order.
+    Boxes are cut to the picture first. What is dropped stays in the list with its reason, so that
+    numbers do not depend on the filters. `faces` picks among what the filters left, and a limit
+    marks the smallest or least certain of those; neither changes the order.
     """
-    ordered = sorted(detections, key=lambda each: _rank(each, picture.size_wh, settings.sort))
+    size_wh = picture.size_wh
+    inside = [each.clipped(size_wh) or each for each in detections]
+    ordered = sorted(inside, key=lambda each: _rank(each, size_wh, settings.sort))
     regions = [
-        Region(detection, index, _box_mask(detection, picture.size_wh))
+        Region(detection, index, _box_mask(detection, size_wh))
         for index, detection in enumerate(ordered)
     ]
-    regions = [_filtered(region, picture.size_wh, settings) for region in regions]
-    return tuple(_limited(regions, settings))
+    regions = [_filtered(region, size_wh, settings) for region in regions]
+    return tuple(_limited(_picked(regions, settings.faces), settings))
 
 
 def _rank(detection: Detection, size_wh: tuple[int, int], sort: str) -> tuple[float, ...]:
@@ -57,6 +59,16 @@ def _filtered(region: Region, size_wh: tuple[int, int], settings: Choose) -> Reg
     return region
 
 
+def _picked(regions: Sequence[Region], faces: Sequence[int]) -> list[Region]:
+    """Those of the chosen numbers, which count from 1 as they are drawn; all where none is."""
+    if not faces:
+        return list(regions)
+    absent = [str(number) for number in sorted(set(faces)) if number > len(regions)]
+    note = f"; there is no {', '.join(absent)}" if absent else ""
+    reason = f"not among the chosen numbers {', '.join(map(str, faces))}{note}"
+    return [each if each.index + 1 in faces else each.skipped(reason) for each in regions]
+
+
 def _limited(regions: Sequence[Region], settings: Choose) -> list[Region]:
     if not settings.limit:
         return list(regions)
@@ -69,9 +81,10 @@ def _limited(regions: Sequence[Region], settings: Choose) -> list[Region]:
 
 
 def _box_mask(detection: Detection, size_wh: tuple[int, int]) -> SoftMask:
-    """Every pixel that the box touches, cut to the picture."""
+    """Every pixel that the box touches, cut to the picture; none where it lies outside."""
     x0, y0, x1, y1 = detection.box_xyxy
-    left, top = max(math.floor(x0), 0), max(math.floor(y0), 0)
-    right, bottom = min(math.ceil(x1), size_wh[0]), min(math.ceil(y1), size_wh[1])
-    box: IntBox = (left, top, max(right, left), max(bottom, top))
-    return SoftMask(box, np.full((box[3] - top, box[2] - left), 255, np.uint8))
+    left, right = (min(max(edge, 0), size_wh[0]) for edge in (math.floor(x0), math.ceil(x1)))
+    top, bottom = (min(max(edge, 0), size_wh[1]) for edge in (math.floor(y0), math.ceil(y1)))
+    return SoftMask(
+        (left, top, right, bottom), np.full((bottom - top, right - left), 255, np.uint8)
+    )

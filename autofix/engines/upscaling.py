@@ -1,0 +1,108 @@
+"""Scaling crops up with an ESRGAN-type model, by spandrel. The only module that imports it."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from autofix.errors import EngineError, ModelError
+from autofix.values import Pixels
+
+SUFFIXES = (".safetensors", ".pth")
+
+
+class Upscaler:
+    """Scales pixels up with a model file. The file is checked at once, loaded when first used.
+
+    Any single-picture super resolution model that spandrel knows: ESRGAN, Real-ESRGAN, SwinIR,
+    DAT, HAT, ... A .pth is a pickle: spandrel reads it through an allow-list, and it is refused
+    all the same unless its maker is trusted. Raises ModelError.
+    """
+
+    def __init__(self, path: Path, *, device: str = "cpu", trust_pickle: bool = False) -> None:
+        if not path.is_file():
+            raise ModelError(
+                f"there is no upscaler file {str(path)!r}", "--upscaler takes lanczos or a file"
+            )
+        if path.suffix.lower() not in SUFFIXES:
+            raise ModelError(
+                f"upscaler {path.name!r} is no {' or '.join(SUFFIXES)} file",
+                "choose a model of one of these kinds",
+            )
+        if path.suffix.lower() == ".pth" and not trust_pickle:
+            raise ModelError(
+                f"upscaler {path.name!r} is a pickle, which can hold code",
+                "use a .safetensors file, or --trust-pickle if you trust its maker",
+            )
+        self.path = path
+        self.device = device
+        self._model: Any = None
+
+    def __call__(self, pixels: Pixels, size_wh: tuple[int, int]) -> Pixels:
+        """The pixels scaled by the model's own factor, then by Lanczos to width and height.
+
+        Raises ModelError where the model cannot be loaded, EngineError where it fails.
+        """
+        import torch
+
+        if self._model is None:
+            self._model = _loaded(self.path, self.device)
+        seen = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        try:
+            with torch.inference_mode():
+                values = self._model(seen.to(self._model.device, self._model.dtype))
+                large = (values[0].permute(1, 2, 0).float() * 255).round().clamp(0, 255)
+                large = large.to("cpu", torch.uint8).numpy()
+        except RuntimeError as error:
+            raise EngineError(
+                f"upscaler {self.path.name!r} failed: {str(error).splitlines()[0]}",
+                "use --upscaler lanczos, or --device cpu",
+            ) from error
+        return np.asarray(Image.fromarray(large).resize(size_wh, Image.Resampling.LANCZOS))
+
+    def close(self) -> None:
+        """Drop the weights; a later call would load them again."""
+        self._model = None
+
+
+def _loaded(path: Path, device: str) -> Any:
+    """The model on its device: in half precision on a GPU, where it can."""
+    try:
+        import spandrel
+        from safetensors import SafetensorError
+    except ImportError as error:
+        raise ModelError(
+            "an upscaler file needs spandrel, which is not installed",
+            "pip install 'autofix[upscale]', or use --upscaler lanczos",
+        ) from error
+    try:
+        model = spandrel.ModelLoader("cpu").load_from_file(path)
+    except (
+        spandrel.UnsupportedModelError,
+        SafetensorError,
+        pickle.UnpicklingError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise ModelError(
+            f"upscaler {path.name!r} cannot be loaded: {error or type(error).__name__}",
+            "choose a super resolution model that spandrel knows",
+        ) from error
+    if model.purpose != "SR" or (model.input_channels, model.output_channels) != (3, 3):
+        raise ModelError(
+            f"upscaler {path.name!r} is no super resolution model for RGB pictures "
+            f"(it is for {model.purpose}, {model.input_channels} channels in and "
+            f"{model.output_channels} out)",
+            "choose one that is",
+        )
+    if device != "cpu" and model.supports_half:
+        model = model.half()
+    return model.to(device).eval()
