@@ -2,55 +2,174 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from autofix.colour import lab_to_rgb, rgb_to_lab
+from autofix.grain import OPPONENT, grain_of, missing, more_of
+from autofix.membrane import membrane
 from autofix.recipe import Blend
-from autofix.values import Patch, Picture
-from autofix.window import IntBox
+from autofix.values import Patch, Picture, SoftMask
 
-RING_LIMIT = 24.0
-"""Greatest shift of one channel, in levels of 255: more than that is no drift but a wrong patch."""
+Values = NDArray[np.float32]
+
+COLOUR_LIMIT = 12.0
+"""Greatest change of a colour in L*a*b*: more than that is no drift but a wrong patch."""
+
+GAIN_LIMIT = 1.25
+"""Greatest change of contrast or saturation, and one over it the least."""
+
+GRID = 64
+"""Longer side in px of the grid on which colours are compared: finer, and detail would count."""
 
 
 def blend(picture: Picture, patch: Patch, settings: Blend) -> Picture:
     """The picture with the patch in it; pixels where the soft mask is 0 are bit-identical.
 
-    The patch must be finite. With `match_colour` the patch is first shifted so that the mean
-    colour of its ring (the crop outside the mask, which shows the same content) is the picture's.
+    The patch must be finite. `match_colour` gives it the colours of the ring around the mask,
+    where picture and patch show the same, within COLOUR_LIMIT; `match_grain` the picture's grain.
+    Nothing is rounded before the end.
     """
-    values = np.clip(patch.pixels, 0, 1) * np.float32(255)
-    if settings.match_colour:
-        values = values + _ring_shift(values, patch)
-    pasted = patch.crop.window.uncut(np.clip(values, 0, 255))
+    mask = _through(patch)
+    x0, y0, x1, y1 = mask.box_xyxy
+    old = picture.pixels[y0:y1, x0:x1].astype(np.float32)
+    new = _coloured(patch, settings) * np.float32(255)
+    if settings.method == "multiband":
+        mixed = old + _by_bands(new - old, mask, picture.size_wh)
+    else:
+        mixed = old + (new - old) * (mask.values[..., None] / np.float32(255))
+    if settings.match_grain:
+        mixed += _grain(picture, mask, old, new, patch.seed)
+    covered = mask.values > 0
     pixels = picture.pixels.copy()
-    _paste(pixels, pasted, patch)
+    pixels[y0:y1, x0:x1][covered] = np.rint(mixed[covered]).clip(0, 255).astype(np.uint8)
     return picture.with_pixels(pixels)
 
 
-def _paste(pixels: NDArray[np.uint8], pasted: NDArray[np.float32], patch: Patch) -> None:
-    """Composite in place, within the soft mask's own box, which lies inside the picture."""
-    mask = patch.crop.region.mask
+def _through(patch: Patch) -> SoftMask:
+    """The mask to paste through, on the picture: the region's, or what the patch has left of it."""
+    drawn = patch.crop.region.mask
+    if patch.mask is None:
+        return drawn
+    seen = patch.crop.window.uncut(patch.mask[..., None].astype(np.float32), drawn.box_xyxy)
+    values = np.rint(seen[..., 0]).clip(0, 255).astype(np.uint8)
+    return SoftMask(drawn.box_xyxy, np.where(drawn.values > 0, values, 0).astype(np.uint8))
+
+
+def _coloured(patch: Patch, settings: Blend) -> Values:
+    """The patch on its mask's box of the picture, 0 to 1, in the picture's colours.
+
+    What has to change is found on a small grid over the crop, and applied to the pixels.
+    """
+    crop, box = patch.crop, patch.crop.region.mask.box_xyxy
+    values = np.clip(patch.pixels, 0, 1)
+    pixels = np.clip(crop.window.uncut(values, box), 0, 1)
+    before, after = _small(crop.pixels) / np.float32(255), _small(values)
+    ring = _ring(_small(crop.mask if patch.mask is None else patch.mask) / np.float32(255))
+    if ring.sum() < 1:  # the mask fills the crop: nothing to go by
+        return pixels
+    grid = replace(crop.window, size_wh=(ring.shape[1], ring.shape[0]))
+    if settings.match_colour:
+        gain, offset = _drift(rgb_to_lab(before), rgb_to_lab(after), ring)
+        after = _shifted(after, gain, offset)
+        pixels = _shifted(pixels, gain, grid.uncut(offset, box))
+    if settings.method == "poisson":
+        pixels = pixels + grid.uncut(membrane(before - after, ring, tension=0.02), box)
+    return np.asarray(np.clip(pixels, 0, 1), np.float32)
+
+
+def _small(values: NDArray[np.uint8] | Values) -> Values:
+    """Brought down to the grid, as float32."""
+    height, width = values.shape[:2]
+    scale = min(GRID / max(height, width), 1)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    floats = values.astype(np.float32)
+    return np.asarray(cv2.resize(floats, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _ring(alpha: Values) -> Values:
+    """How much each point of the grid tells of the colours around the mask, 0 to 1.
+
+    All where the mask has just ended, less and less further out, and on its soft rim what it
+    leaves of the picture.
+    """
+    away = cv2.distanceTransform(np.uint8(alpha == 0), cv2.DIST_L2, 3) / max(alpha.shape)
+    return np.asarray((1 - alpha) / (1 + (12 * away) ** 2), np.float32)
+
+
+def _drift(before: Values, after: Values, ring: Values) -> tuple[Values, Values]:
+    """The gain of each channel and the offset at each point that take `after` to `before`.
+
+    Mean and spread of the ring first, then what still differs from place to place, which is
+    carried inwards as a membrane. Where both show different things there is no colour to match.
+    """
+    apart = before - after
+    usual = np.median(apart[ring > ring.max() / 2], axis=0)
+    trust = ring / (1 + ((apart - usual) ** 2).sum(axis=-1) / 6**2) ** 2
+    mean, spread = zip(*(_moments(each, trust) for each in (before, after)), strict=True)
+    # A flat ring says nothing of contrast: three units of spread on both sides speak for gain 1.
+    gain = np.sqrt((spread[0] + 9) / (spread[1] + 9)).clip(1 / GAIN_LIMIT, GAIN_LIMIT)
+    offset = mean[0] - gain * mean[1]
+    return gain, offset + membrane(before - gain * after - offset, trust, tension=0.2)
+
+
+def _moments(values: Values, weight: Values) -> tuple[Values, Values]:
+    """Mean and variance of each channel."""
+    share = (weight / weight.sum())[..., None]
+    mean = (share * values).sum(axis=(0, 1))
+    return mean, (share * (values - mean) ** 2).sum(axis=(0, 1))
+
+
+def _shifted(rgb: Values, gain: Values, offset: Values) -> Values:
+    """Colours with gain and offset applied in L*a*b*, none changed by more than the limit."""
+    lab = rgb_to_lab(rgb)
+    change = gain * lab + offset - lab
+    length = np.sqrt((change**2).sum(axis=-1, keepdims=True))
+    return lab_to_rgb(lab + change * (COLOUR_LIMIT / np.maximum(length, COLOUR_LIMIT)))
+
+
+def _by_bands(change: Values, mask: SoftMask, picture_wh: tuple[int, int]) -> Values:
+    """A change let in octave by octave: detail through the mask, coarser structure over a rim as
+    wide as itself, inwards from where the mask ends.
+
+    After Burt and Adelson (1983), but with bands of the change: nothing happens outside.
+    """
+    alpha = mask.values[..., None] / np.float32(255)
+    depth = _depth(mask, picture_wh)[..., None]
+    size, deepest = (change.shape[1], change.shape[0]), float(depth.max())
+    total, coarse, rim = np.zeros_like(change), change, 1.0
+    while 2 * rim < deepest and min(coarse.shape[:2]) > 2:
+        coarse = cv2.pyrDown(coarse)
+        low = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+        total += _eased(depth / rim) * (change - low)
+        change, rim = low, 2 * rim
+    return np.asarray(alpha * (total + _eased(depth / rim) * change), np.float32)
+
+
+def _eased(x: Values) -> Values:
+    """From 0 at 0 to 1 at 1 and beyond, without a kink."""
+    x = np.minimum(x, 1)
+    return x * x * (3 - 2 * x)
+
+
+def _depth(mask: SoftMask, picture_wh: tuple[int, int]) -> Values:
+    """How far each pixel of the mask's box lies inside the mask, in px; the picture's own edge
+    ends no mask.
+    """
     x0, y0, x1, y1 = mask.box_xyxy
-    old = pixels[y0:y1, x0:x1].astype(np.float32)
-    new = _part(pasted, mask.box_xyxy, patch.crop.window.box_xyxy)
-    alpha = mask.values[..., None].astype(np.float32) / 255
-    mixed = np.rint(old + (new - old) * alpha).clip(0, 255).astype(np.uint8)
-    covered = mask.values > 0
-    pixels[y0:y1, x0:x1][covered] = mixed[covered]
+    left, top = max(x0 - 1, 0), max(y0 - 1, 0)
+    seen = mask.within((left, top, min(x1 + 1, picture_wh[0]), min(y1 + 1, picture_wh[1])))
+    depth = cv2.distanceTransform(np.uint8(seen > 0), cv2.DIST_L2, 5)
+    return np.asarray(depth[y0 - top :, x0 - left :][: y1 - y0, : x1 - x0], np.float32)
 
 
-def _part(pasted: NDArray[np.float32], inner: IntBox, outer: IntBox) -> NDArray[np.float32]:
-    """What lies inside `inner` of values that cover `outer`."""
-    left, top = inner[0] - outer[0], inner[1] - outer[1]
-    return pasted[top : top + inner[3] - inner[1], left : left + inner[2] - inner[0]]
-
-
-def _ring_shift(values: NDArray[np.float32], patch: Patch) -> NDArray[np.float32]:
-    """How far to shift each channel, from the ring outside the mask; zero where there is none."""
-    ring = patch.crop.mask == 0
-    if ring.sum() < 64:
-        return np.zeros(3, np.float32)
-    drift = patch.crop.pixels[ring].mean(axis=0) - values[ring].mean(axis=0)
-    shift: NDArray[np.float32] = np.clip(drift, -RING_LIMIT, RING_LIMIT).astype(np.float32)
-    return shift
+def _grain(picture: Picture, mask: SoftMask, old: Values, new: Values, seed: int) -> Values:
+    """The grain that the paste would lose, in levels; zero where the picture has none."""
+    grain = grain_of(picture.pixels, mask)
+    if len(grain) == 0:
+        return np.zeros_like(old)
+    more = more_of(grain, (old.shape[1], old.shape[0]), seed)
+    return np.asarray((more * missing(grain, old, new, mask.values)) @ OPPONENT.T, np.float32)

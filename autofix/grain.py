@@ -1,0 +1,155 @@
+"""Film grain and sensor noise: how much of it a picture has, and more of the same."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from autofix.values import MaskValues, Pixels, SoftMask
+
+Levels = NDArray[np.float32]
+"""Last axis RGB in levels, or the axes of `OPPONENT`."""
+
+SIDE = 16
+"""Side in px of the tiles that grain is taken from; it cannot be coarser than half of that."""
+
+LEAST, MOST = 1.0, 15.0
+"""Standard deviation of grain's grey axis: rounding alone is under the one, texture over both."""
+
+OPPONENT = np.float32(np.array([(1, 1, 1), (1, 0, -2), (1, -1, 1)]) / np.sqrt([3, 2, 6]))
+"""RGB -> grey, red against blue, green against both: an orthonormal basis, in columns."""
+
+
+def grain_of(pixels: Pixels, mask: SoftMask) -> Levels:
+    """Tiles of a picture's pure grain, count x SIDE x SIDE x 3 opponent; none where it has none.
+
+    They are what remains of its flattest tiles outside the mask's box once a quadratic surface is
+    taken off. Grain is told from texture by being alike everywhere (the flattest twentieth of all
+    tiles and the flattest quarter agree) and by its correlation dying away within four pixels.
+    """
+    tiles = _spread(pixels, mask)
+    grey = tiles.mean(axis=3)
+    tiles = tiles[(grey.min(axis=(1, 2)) > 4) & (grey.max(axis=(1, 2)) < 251)]  # nothing is cut off
+    grain = _residue(tiles @ OPPONENT)
+    if len(grain) < 20:  # too few to tell
+        return grain[:0]
+    deviation = np.sqrt(_energy(grain)[:, 0])
+    flattest, flat = np.quantile(deviation, [0.05, 0.25])
+    grain = np.asarray(grain[deviation <= 1.4 * flattest], np.float32)
+    alike = LEAST <= flat <= min(MOST, 1.4 * flattest)
+    is_grain = alike and _related(grain, 2) < 0.5 and _related(grain, 4) < 0.25
+    return grain if is_grain else grain[:0]
+
+
+def missing(grain: Levels, old: Levels, new: Levels, mask: MaskValues) -> Levels:
+    """How much of `grain` is lost where `new` covers `old` (RGB) through a mask, as factors of it.
+
+    Height x width x 3 opponent, 0 to 1. Two grains that are mixed average out, unless they are
+    the same grain: how alike both are on the flattest parts tells. What `old` has no grain in (a
+    smooth face before a rough wall) gets none.
+    """
+    olds, news = (_inside(each, mask, SIDE // 2) for each in (old, new))
+    if len(olds) == 0:
+        return np.zeros_like(new)
+    alone = _residue(_quartered(grain))
+    whole = _energy(alone[_flattest(alone)]).mean(axis=0)
+    flat_old, flat_new = _flattest(olds), _flattest(news)
+    shares = (_energy(olds[flat_old]), _energy(news[flat_new]), _energy(olds, news)[flat_new])
+    was, has, same = (each.mean(axis=0) / np.maximum(whole, 1e-6) for each in shares)
+    was = np.minimum(was, 1)
+    same = np.clip(same, 0, np.sqrt(was * has))
+    share = np.linspace(0, 1, 256)[:, None]
+    rest = (1 - share) ** 2 * was + share**2 * has + 2 * share * (1 - share) * same
+    return np.asarray(np.sqrt(np.maximum(was - rest, 0))[mask], np.float32)
+
+
+def more_of(grain: Levels, size_wh: tuple[int, int], seed: int) -> Levels:
+    """Grain of the same strength, spectrum and colour, height x width x 3 opponent.
+
+    Tiles drawn at random and laid over each other by half, under windows whose squares add up to
+    one, as independent grains do.
+    """
+    width, height = size_wh
+    rows, columns = height // SIDE + 2, width // SIDE + 2
+    rise = np.sin(np.pi * (np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE)
+    tiles = grain * np.outer(rise, rise)[..., None]
+    random = np.random.default_rng(seed)
+    field = np.zeros((height, width, 3), np.float32)
+    for top in (0, SIDE // 2):
+        for left in (0, SIDE // 2):
+            drawn = tiles[random.integers(len(tiles), size=(rows, columns))]
+            layer = drawn.swapaxes(1, 2).reshape(rows * SIDE, columns * SIDE, 3)
+            field += layer[top : top + height, left : left + width]
+    return field
+
+
+def _spread(pixels: Pixels, mask: SoftMask) -> Levels:
+    """Up to 16 x 16 tiles spread evenly over a picture, those the mask's box touches left out."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < SIDE:
+        return np.zeros((0, SIDE, SIDE, 3), np.float32)
+    tops, lefts = (
+        np.linspace(0, side - SIDE, min(16, side // SIDE)).astype(int) for side in (height, width)
+    )
+    x0, y0, x1, y1 = mask.box_xyxy
+    above, beside = (tops + SIDE <= y0) | (tops >= y1), (lefts + SIDE <= x0) | (lefts >= x1)
+    row, column = np.nonzero(above[:, None] | beside)
+    views = sliding_window_view(pixels, (SIDE, SIDE), axis=(0, 1))
+    return np.asarray(np.moveaxis(views[tops[row], lefts[column]], 1, -1), np.float32)
+
+
+def _inside(values: Levels, mask: MaskValues, side: int) -> Levels:
+    """The residues of some 300 tiles, evenly chosen from those whose middle the mask covers."""
+    if min(mask.shape) < side:
+        return np.zeros((0, side, side, 3), np.float32)
+    centre = slice(side // 2, -(side // 2) + 1)
+    rows, columns = np.nonzero(mask[centre, centre] > 127)
+    chosen = slice(0, None, max(len(rows) // 300, 1))
+    views = sliding_window_view(values, (side, side), axis=(0, 1))
+    return _residue(np.moveaxis(views[rows[chosen], columns[chosen]], 1, -1) @ OPPONENT)
+
+
+def _quartered(tiles: Levels) -> Levels:
+    """Tiles cut into four."""
+    count, side = tiles.shape[0], tiles.shape[1] // 2
+    parts = tiles.reshape(count, 2, side, 2, side, 3).swapaxes(2, 3)
+    return parts.reshape(-1, side, side, 3)
+
+
+def _residue(tiles: Levels) -> Levels:
+    """What is left of tiles once the quadratic surface that fits best is taken off."""
+    basis = _quadratics(tiles.shape[1])
+    flat = tiles.reshape(len(tiles), tiles.shape[1] * tiles.shape[2], 3)
+    return np.asarray(flat - basis @ (basis.T @ flat), np.float32).reshape(tiles.shape)
+
+
+def _flattest(residue: Levels) -> NDArray[np.bool_]:
+    """Which tiles are the flattest quarter, by their grey values."""
+    grey = _energy(residue)[:, 0]
+    return np.asarray(grey <= np.quantile(grey, 0.25))
+
+
+def _energy(residue: Levels, other: Levels | None = None) -> Levels:
+    """The variance of each tile's channels, or the covariance with another's, count x 3."""
+    freedom = residue.shape[1] * residue.shape[2] - 6
+    other = residue if other is None else other
+    return np.asarray((residue * other).sum(axis=(1, 2)) / freedom, np.float32)
+
+
+def _related(residue: Levels, apart: int) -> float:
+    """The correlation of grey values so many px apart, the stronger of both directions."""
+    grey = residue[..., 0]
+    along = (grey[:, :, apart:] * grey[:, :, :-apart]).mean()
+    down = (grey[:, apart:] * grey[:, :-apart]).mean()
+    return float(max(abs(along), abs(down)) / (grey**2).mean())
+
+
+@cache
+def _quadratics(side: int) -> Levels:
+    """An orthonormal basis of the quadratic surfaces on a tile, side^2 x 6."""
+    y, x = np.mgrid[0:side, 0:side].reshape(2, -1) / side - 0.5
+    surfaces = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)
+    return np.linalg.qr(surfaces)[0].astype(np.float32)
