@@ -1,0 +1,227 @@
+"""How alike a crop and its repainted self are: numbers only, what they must be is said elsewhere.
+
+All is measured on L*a*b* at a size at which the thing's box is at most `WIDTH` px wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from autofix.colour import Lab, ciede2000, rgb_to_lab
+from autofix.values import Patch
+
+WIDTH = 100
+"""Enough for all that is measured here, and the same work at any working size."""
+
+CELLS = 16
+"""Parts of a thing's width: what is coarser is the picture's and must stay, what is finer was the
+repaint's to choose. A generated face that is worth mending has no true detail beyond that."""
+
+COLOUR_CELLS = 12
+SECTORS = 8
+
+Plane = NDArray[np.float32]
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A crop before and after its repaint, L*a*b*, with the mask's `alpha` of 0 to 1.
+
+    `width`: of the thing, and `pixel`: of one pixel of the picture, both in px of this pair.
+    `after` is the repaint alone, everywhere; `pasted` is what would be seen.
+    """
+
+    before: Lab
+    after: Lab
+    alpha: Plane
+    width: float
+    pixel: float
+
+    @cached_property
+    def pasted(self) -> Lab:
+        """The crop with the repaint in it, through the mask."""
+        return self.before + (self.after - self.before) * self.alpha[..., None]
+
+    def unit(self, cells: int) -> float:
+        """The side of one of so many parts of the thing's width, but never under a pixel's."""
+        return max(self.width / cells, self.pixel, 1.0)
+
+    def shifted(self, change: Lab) -> Pair:
+        """The pair with another colour added to all of the repaint."""
+        return Pair(self.before, self.after + change, self.alpha, self.width, self.pixel)
+
+
+def pair_of(patch: Patch, width_px: float) -> tuple[Pair, float]:
+    """The pair of a finite patch whose thing is `width_px` wide at working size, and its scale."""
+    scale = min(1.0, WIDTH / max(width_px, 1.0))
+    before = _small(patch.crop.pixels.astype(np.float32) / np.float32(255), scale)
+    after = _small(np.clip(patch.pixels, 0, 1), scale)
+    alpha = _small(patch.crop.mask.astype(np.float32) / np.float32(255), scale)
+    pixel = patch.crop.window.scale * scale
+    return Pair(rgb_to_lab(before), rgb_to_lab(after), alpha, width_px * scale, pixel), scale
+
+
+def drift(pair: Pair) -> tuple[Lab, float]:
+    """How far off the repaint's colours are: the change that gives the ring just outside the mask,
+    which shows the same content, its mean colour back, and its size (CIEDE2000).
+
+    Nothing where there is no such ring.
+    """
+    reach = 2 * round(0.15 * pair.width) + 3
+    near = cv2.dilate(np.uint8(pair.alpha > 0), np.ones((reach, reach), np.uint8)) > 0
+    ring = near & (pair.alpha == 0)
+    if ring.sum() < 16:
+        return np.zeros(3, np.float32), 0.0
+    before, after = (each[ring].mean(axis=0) for each in (pair.before, pair.after))
+    return np.asarray(before - after, np.float32), float(ciede2000(before, after))
+
+
+def rim_difference(pair: Pair) -> float:
+    """The mean colour of the mask's rim, crop against repaint, CIEDE2000: the worst of eight
+    sectors round the mask. 0 where the mask has no rim in the crop.
+    """
+    rim = _Rim(pair.alpha)
+    if not rim.sectors:
+        return 0.0
+    before, after = (rim.means(each) for each in (pair.before, pair.after))
+    return float(ciede2000(before, after).max())
+
+
+def seam(pair: Pair) -> float:
+    """The step that the paste adds along the rim, over the picture's own gradients there.
+
+    The change's slope across the rim, its mean along each of eight sectors (so that texture, which
+    has no direction, cancels), the worst of them; the picture's own slopes are half a unit of L*
+    a px at least.
+    """
+    rim = _Rim(pair.alpha)
+    if not rim.sectors:
+        return 0.0
+    (slope_x, slope_y), light = _slopes(pair.alpha), pair.before[..., 0]
+    step_x, step_y = _slopes(pair.pasted[..., 0] - light)
+    across = (step_x * slope_x + step_y * slope_y) / np.maximum(np.hypot(slope_x, slope_y), 1e-6)
+    own = rim.means(np.hypot(*_slopes(light))[..., None])
+    return float((np.abs(rim.means(across[..., None])) / (own + 0.5)).max())
+
+
+def colour_difference(pair: Pair) -> float:
+    """The greatest CIEDE2000 difference of any part of the masked thing."""
+    inside = pair.alpha > 0.5
+    if not inside.any():
+        return 0.0
+    before, after = (_coarse(each, pair.unit(COLOUR_CELLS))[inside] for each in _both(pair))
+    return float(ciede2000(before[::3], after[::3]).max())
+
+
+def peak(pair: Pair) -> float:
+    """How far the greatest difference of any part stands out of what is usual in this repaint.
+
+    Distances in L*a*b* at `CELLS` parts of the thing's width: the greatest over their root mean
+    square and one unit. An eye lost or a mouth too many in an otherwise faithful repaint peaks.
+    """
+    inside = pair.alpha > 0.5
+    if not inside.any():
+        return 0.0
+    unit = pair.unit(CELLS)
+    squares = (_coarse(pair.pasted - pair.before, unit)[inside] ** 2).sum(axis=-1)
+    return float(np.sqrt(squares.max()) / (np.sqrt(squares.mean()) + 1))
+
+
+def structure(pair: Pair) -> float:
+    """How well light and dark agree where they agree least: the lowest local SSIM of lightness.
+
+    1 is the same, 0 unrelated, -1 the reverse. Seen at `CELLS` parts of the thing's width, or at
+    the picture's own pixels where those are coarser: once both are blurred to what the picture
+    really showed, a good repaint agrees with it everywhere, and one with an eye lost, moved or
+    doubled, or with another face, does not. (Z. Wang et al., "Image quality assessment", 2004.)
+    """
+    inside = pair.alpha > 0.5
+    if not inside.any():
+        return 1.0
+    unit = pair.unit(CELLS)
+    a, b = (_coarse(each[..., 0], unit) for each in _both(pair))
+
+    def mean(values: Plane) -> Plane:
+        return np.asarray(cv2.GaussianBlur(values, (0, 0), unit), np.float32)
+
+    mean_a, mean_b = mean(a), mean(b)
+    var_a, var_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+    both = mean(a * b) - mean_a * mean_b
+    calm = 3.0  # a variance that is not seen
+    return float(((2 * both + calm) / (var_a + var_b + calm))[inside].min())
+
+
+def eyes_error(pair: Pair, eyes: Points) -> float:
+    """How far lightness around the eyes (2 x 2: x, y) is off, as a share of its own spread there.
+
+    The root of the mean squared difference over the standard deviation, at `CELLS` parts.
+    """
+    apart = max(float(np.linalg.norm(eyes[0] - eyes[1])), 1.0)
+    ys, xs = np.mgrid[: pair.alpha.shape[0], : pair.alpha.shape[1]]
+    weight = np.zeros(pair.alpha.shape)
+    for x, y in eyes:
+        weight += np.exp(-((xs + 0.5 - x) ** 2 + (ys + 0.5 - y) ** 2) / (2 * (0.28 * apart) ** 2))
+    weight *= pair.alpha
+    if weight.sum() < 1:
+        return 0.0
+    a, b = (_coarse(each[..., 0], pair.unit(CELLS)) for each in _both(pair))
+    spread = np.average((a - np.average(a, weights=weight)) ** 2, weights=weight)
+    return float(np.sqrt(np.average((b - a) ** 2, weights=weight) / (spread + 4)))
+
+
+def _both(pair: Pair) -> tuple[Lab, Lab]:
+    """Before, and what would be seen after."""
+    return pair.before, pair.pasted
+
+
+class _Rim:
+    """Where a mask falls off, in eight sectors round its middle; those with next to none left out.
+
+    A point counts by how steeply the mask falls there.
+    """
+
+    def __init__(self, alpha: Plane) -> None:
+        steep = np.hypot(*_slopes(alpha))
+        self._where = np.nonzero(steep)
+        ys, xs = self._where
+        self._weight = steep[self._where]
+        inside_y, inside_x = np.nonzero(alpha > 0.5)
+        if len(inside_y) == 0:
+            self.sectors: list[int] = []
+            return
+        turn = np.arctan2(ys - inside_y.mean(), xs - inside_x.mean()) / (2 * np.pi) + 0.5
+        self._sector = np.minimum((turn * SECTORS).astype(int), SECTORS - 1)
+        self._total = self._sums(self._weight)
+        self.sectors = [index for index in range(SECTORS) if self._total[index] >= 4]
+
+    def means(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """The mean of values (height x width x channels) in each sector: sectors x channels."""
+        there = values[self._where]
+        sums = [self._sums(self._weight * channel) for channel in there.T]
+        return np.stack([(each / self._total)[self.sectors] for each in sums], axis=-1)
+
+    def _sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(np.bincount(self._sector, values, minlength=SECTORS), np.float64)
+
+
+def _coarse(values: Plane, unit: float) -> Plane:
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), 0.6 * unit), np.float32)
+
+
+def _slopes(values: Plane) -> tuple[Plane, Plane]:
+    down, across = np.gradient(values)
+    return np.asarray(across), np.asarray(down)
+
+
+def _small(values: Plane, scale: float) -> Plane:
+    if scale >= 1:
+        return values
+    size = max(round(values.shape[1] * scale), 1), max(round(values.shape[0] * scale), 1)
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
