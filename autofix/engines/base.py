@@ -17,18 +17,15 @@ class SizeRule:
     native: int
     multiple: int = 8
 
-    def size_for(self, asked: tuple[int, int] | str) -> tuple[int, int]:
-        """The working size for a recipe's `crop.size`: asked for, rounded up to the multiple."""
-        wide, high = (self.native, self.native) if isinstance(asked, str) else asked
-        return -(-wide // self.multiple) * self.multiple, -(-high // self.multiple) * self.multiple
-
 
 @dataclass(frozen=True)
 class EngineFacts:
     """What can be told of an engine before its weights are loaded.
 
-    `labels`: what it can paint, empty for anything. `strength`, `steps` and `sampler` are what a
-    recipe's "auto" means with it. `identity` changes when the model does.
+    `faithful`: it is shown the crop itself and keeps to it; a common checkpoint paints freely.
+    `labels`: what it can paint, empty for anything. `tuned`, `steps` and `sampler` are what a
+    recipe's "auto" means with it; `tuned` holds pairs of a face's shorter side in the picture, px,
+    and its denoising strength, sizes rising. `identity` changes when the model does.
     """
 
     name: str
@@ -36,7 +33,8 @@ class EngineFacts:
     size: SizeRule
     labels: frozenset[str] = frozenset()
     reads_prompt: bool = True
-    strength: float = 0.4
+    faithful: bool = False
+    tuned: tuple[tuple[float, float], ...] = ((0.0, 0.4),)
     steps: int = 28
     sampler: str = "DPM++ 2M Karras"
 

@@ -42,15 +42,52 @@ def read_facts(folder: Path) -> EngineFacts:
     denoiser = "unet" if "unet" in index else "transformer"
     side = _config(folder, denoiser).get("sample_size", 64)
     side = min(side) if isinstance(side, list) else side
-    given = {key: own[key] for key in ("strength", "steps", "sampler") if own.get(key)}
+    given = {key: own[key] for key in ("steps", "sampler") if own.get(key)}
+    if own.get("strength"):
+        given["tuned"] = _tuned(own["strength"], folder / OWN_FACTS)
     return EngineFacts(
         name=own.get("name", folder.name),
         identity=identity(folder),
         size=SizeRule(own.get("native_size", side * scale), max(8, 2 * scale)),
         labels=frozenset(own.get("labels", ())),
         reads_prompt=own.get("prompt", True),
+        faithful=own.get("conditioning") == "crop",
         **given,
     )
+
+
+def pipeline_facts(pipe: Any) -> EngineFacts:
+    """The same of a loaded pipeline, from its configs. Raises ModelError for one without a VAE."""
+    denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    scale = getattr(pipe, "vae_scale_factor", None)
+    if denoiser is None or scale is None or not hasattr(pipe, "scheduler"):
+        raise ModelError(
+            f"a {type(pipe).__name__} is no latent diffusion pipeline",
+            "give a loaded text-to-image or image-to-image pipeline of diffusers",
+        )
+    side = getattr(pipe, "default_sample_size", None) or denoiser.config.get("sample_size", 64)
+    side = min(side) if isinstance(side, list | tuple) else side
+    name = Path(str(pipe.config.get("_name_or_path") or "")).name or type(pipe).__name__
+    return EngineFacts(
+        name=name,
+        identity=f"{type(pipe).__name__} {name}",
+        size=SizeRule(side * scale, max(8, 2 * scale)),
+    )
+
+
+def _tuned(strength: Any, path: Path) -> tuple[tuple[float, float], ...]:
+    """One strength, or pairs [face px, strength], as EngineFacts has them."""
+    try:
+        pairs = strength if isinstance(strength, list) else [[0, strength]]
+        table = tuple(sorted((float(px), float(value)) for px, value in pairs))
+    except (TypeError, ValueError):
+        table = ()
+    if not table or not all(0 <= value <= 1 for _, value in table):
+        raise ModelError(
+            f"{path} sets strength to {strength!r}",
+            "it must be 0..1, or a list of pairs of face px and strength: [[24, 0.5], [64, 0.4]]",
+        )
+    return table
 
 
 def read_own(folder: Path) -> Mapping[str, Any]:

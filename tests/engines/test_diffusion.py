@@ -1,13 +1,19 @@
 import json
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from autofix.engines.diffusion import DiffusionEngine, device_and_dtype
 from autofix.engines.facts import identity, read_facts
+from autofix.engines.masked import fill, latent_mask
 from autofix.engines.samplers import SAMPLERS
+from autofix.engines.start import begin
 from autofix.errors import EngineError, ModelError, RecipeError
 from autofix.recipe import Inpaint
+from autofix.values import Patch
 from tests.build import crop, region, smooth
 from tests.engines import tiny
 
@@ -20,7 +26,9 @@ def folders(tmp_path_factory):
     return {
         "sd": tiny.sd(root / "sd"),
         "inpainting": tiny.sd(root / "inpainting", channels=9),
+        "sd2": tiny.sd(root / "sd2", prediction="v_prediction"),
         "sdxl": tiny.sdxl(root / "sdxl"),
+        "sdxl-inpainting": tiny.sdxl(root / "sdxl-inpainting", channels=9),
         "promptless": tiny.promptless(root / "promptless"),
     }
 
@@ -118,21 +126,14 @@ def test_every_sampler_runs(folders, name):
 def test_facts_are_read_without_loading_weights(folders):
     facts = read_facts(folders["sd"])
     assert (facts.name, facts.size.native, facts.size.multiple) == ("sd", 64, 16)
-    assert (facts.strength, facts.steps, facts.sampler) == (0.4, 28, "DPM++ 2M Karras")
+    assert (facts.tuned, facts.steps, facts.sampler) == (((0.0, 0.4),), 28, "DPM++ 2M Karras")
     assert facts.reads_prompt
     assert facts.paints("anything")
     own = read_facts(folders["promptless"])
-    assert (own.name, own.size.native, own.steps, own.strength) == ("tiny", 64, 6, 0.5)
+    assert (own.name, own.size.native, own.steps, own.tuned) == ("tiny", 64, 6, ((0.0, 0.5),))
     assert not own.reads_prompt
     assert own.paints("anime_Face")
     assert not own.paints("hand")
-
-
-@pytest.mark.parametrize(
-    ("asked", "given"), [("auto", (64, 64)), ((512, 300), (512, 304)), ((65, 65), (80, 80))]
-)
-def test_the_size_rule_rounds_up(folders, asked, given):
-    assert read_facts(folders["sd"]).size.size_for(asked) == given
 
 
 def test_the_identity_changes_with_the_weights(folders, tmp_path):
@@ -204,3 +205,205 @@ def test_the_library_s_failure_is_an_engine_error(folders):
     engine._pipe.unet.forward = out_of_memory
     with pytest.raises(EngineError, match="model failed: out of memory: try a smaller --batch"):
         engine.repaint(crops(1), Inpaint(steps=4))
+
+
+KINDS = ["sd", "sd2", "inpainting", "sdxl", "sdxl-inpainting"]
+
+
+def feathered(count=2, **more):
+    """Crops whose masks are soft, each its own."""
+    batch = []
+    for n, plain in enumerate(crops(count, **more)):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[20:44, 16 + 6 * n : 40 + 6 * n] = 255
+        mask = cv2.GaussianBlur(mask, (0, 0), 4)
+        batch.append(replace(plain, mask=mask))
+    return batch
+
+
+@pytest.fixture
+def watched(folders):
+    """An engine of a kind, and what its UNet and its text encoder were given."""
+    engines = []
+
+    def watch(kind, **settings):
+        engine = DiffusionEngine(folders[kind], Inpaint(**{"steps": 4, **settings}))
+        engines.append(engine)
+        pipe, seen = engine._loaded(), []
+        pipe.unet.register_forward_pre_hook(
+            lambda _, given, more: seen.append((given[0], more["encoder_hidden_states"])),
+            with_kwargs=True,
+        )
+        return engine, seen
+
+    yield watch
+    for engine in engines:
+        engine.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"masked_content": "fill"},
+        {"masked_content": "latent-noise"},
+        {"masked_content": "latent-nothing"},
+        {"soft": True},
+        {"soft": True, "masked_content": "latent-noise", "sampler": "Euler a"},
+    ],
+    ids=lambda settings: "-".join(settings),
+)
+def test_masked_contents_and_soft_masks_do_not_let_a_face_depend_on_its_batch(
+    folders, kind, settings
+):
+    engine = DiffusionEngine(folders[kind], Inpaint(steps=4, **settings))
+    batch = feathered()
+    together = engine.repaint(batch, Inpaint(steps=4, **settings))
+    alone = [engine.repaint([one], Inpaint(steps=4, **settings))[0] for one in batch]
+    original = engine.repaint(batch, Inpaint(steps=4))
+    for a, b, c in zip(together, alone, original, strict=True):
+        assert np.abs(a.pixels - b.pixels).max() * 255 <= 1
+        assert np.abs(a.pixels - c.pixels).max() * 255 > 1
+        assert (a.mask is None) == (not settings.get("soft"))
+        if a.mask is not None:
+            assert np.abs(a.mask.astype(int) - b.mask).max() <= 2
+            assert a.mask[a.crop.mask > 250].min() > 0
+            assert not a.mask[a.crop.mask == 0].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masked_contents_and_soft_masks_work_in_half_precision(folders, kind):
+    settings = {"soft": True, "masked_content": "latent-noise", "dtype": "bfloat16"}
+    for patch in repaint(folders[kind], feathered(), **settings):
+        assert np.isfinite(patch.pixels).all()
+        assert patch.mask.max() > 127
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("content", ["fill", "latent-noise", "latent-nothing"])
+def test_a_batch_starts_from_the_masked_content(folders, kind, content):
+    pipe = DiffusionEngine(folders[kind], Inpaint())._loaded()
+    batch = feathered()
+    seeds = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    with torch.inference_mode():
+        start, soft = begin(pipe, batch, seeds, Inpaint(masked_content=content), whole=False)
+    assert soft is None
+    if content == "fill":
+        for one, filled in zip(batch, start["image"], strict=True):
+            assert np.array_equal(np.asarray(filled), fill(one.pixels, one.mask))
+        return
+    latents, masked = start["image"], start["masked_image_latents"]
+    assert latents.shape == masked.shape == (2, 4, 8, 8)
+    assert masked.any() == kind.endswith("inpainting")
+    for n, one in enumerate(batch):
+        inside = latent_mask(one.mask, (8, 8), soft=False) == 1
+        assert latents[n][:, ~inside].abs().min() > 0
+        expected = 0 if content == "latent-nothing" else 1
+        assert latents[n][:, inside].std() == pytest.approx(expected, abs=0.3)
+
+
+@pytest.mark.parametrize("kind", ["inpainting", "sdxl-inpainting"])
+def test_an_inpainting_model_is_shown_a_soft_mask_as_it_is(watched, kind):
+    batch = feathered()
+    for soft in (False, True):
+        engine, seen = watched(kind, soft=soft)
+        engine.repaint(batch, Inpaint(steps=4, soft=soft))
+        for given, _ in seen:
+            assert given.shape == (4, 9, 8, 8)  # twice, for the guidance
+            for n, one in enumerate([*batch, *batch]):
+                expected = latent_mask(one.mask, (8, 8), soft=soft)
+                assert np.allclose(given[n, 4].numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "promptless"])
+def test_softly_masked_by_nothing_the_original_stays(folders, kind):
+    settings = Inpaint(steps=4, soft=True, sampler="DPM++ 2M")
+    engine = DiffusionEngine(folders[kind], settings)
+    one = replace(crops(1)[0], mask=np.zeros((64, 64), np.uint8))
+    other = replace(one, region=replace(one.region, strength=0.9, prompt="other"))
+    (first,), (second,) = (engine.repaint([each], settings) for each in (one, other))
+    assert np.abs(first.pixels - second.pixels).max() < 1e-3
+    assert not first.mask.any()
+    masked = (replace(each, mask=np.full((64, 64), 255, np.uint8)) for each in (one, other))
+    (first,), (second,) = (engine.repaint([each], settings) for each in masked)
+    assert np.abs(first.pixels - second.pixels).max() > 0.1
+
+
+def test_the_model_shown_the_whole_crop_takes_a_soft_mask(folders):
+    (patch,) = repaint(folders["promptless"], feathered(1), soft=True)
+    assert np.isfinite(patch.pixels).all()
+    assert patch.mask.max() > 127
+
+
+def test_the_model_shown_the_whole_crop_cannot_start_from_other_content(folders):
+    with pytest.raises(ModelError, match=r"tiny is always shown.*'fill': set inpaint\.masked_con"):
+        DiffusionEngine(folders["promptless"], Inpaint(masked_content="fill"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [({"soft": True}, "soft inpainting"), ({"masked_content": "latent-noise"}, "'latent-noise'")],
+)
+def test_what_works_on_latents_is_refused_by_other_families(tmp_path, settings, wanted):
+    index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(ModelError, match=rf"{wanted} does not work with .*: set inpaint\.soft"):
+        DiffusionEngine(tmp_path, Inpaint(**settings))
+    DiffusionEngine(tmp_path, Inpaint(masked_content="fill"))
+
+
+@pytest.mark.parametrize("kind", ["sd", "inpainting", "sdxl"])
+@pytest.mark.parametrize(("cfg", "times"), [(1.0, 1), (0.0, 1), (1.5, 2)])
+def test_a_guidance_scale_of_1_or_less_asks_for_no_negative_prompt(watched, kind, cfg, times):
+    engine, seen = watched(kind, cfg=cfg)
+    batch = crops(2)
+    other = [
+        replace(one, region=replace(one.region, negative_prompt="hands " * 20)) for one in batch
+    ]
+    plain, negated = (engine.repaint(each, Inpaint(steps=4, cfg=cfg)) for each in (batch, other))
+    assert {len(given) for given, _ in seen} == {2 * times}
+    same = np.array_equal(plain[0].pixels, negated[0].pixels)
+    assert same == (times == 1)
+
+
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+def test_a_long_prompt_does_not_change_the_faces_beside_it(watched, kind):
+    engine, seen = watched(kind)
+    batch = crops()
+    batch[1] = replace(batch[1], region=replace(batch[1].region, prompt="(long:1.3) " * 40))
+    together = engine.repaint(batch, Inpaint(steps=4))
+    assert {tuple(prompts.shape[:2]) for _, prompts in seen} == {(4, 77), (2, 3 * 77)}
+    for one, patch in zip(batch, together, strict=True):
+        assert patch.crop is one
+        alone = engine.repaint([one], Inpaint(steps=4))[0]
+        assert np.abs(patch.pixels - alone.pixels).max() * 255 <= 1
+
+
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+@pytest.mark.parametrize("cfg", [1.0, 7.0])
+def test_prompts_that_are_not_clip_s_alone_are_left_to_the_pipeline(folders, kind, cfg):
+    """Here they are CLIP's alone, so both ways lead to the same picture."""
+    batch = crops(2)
+    batch = [replace(one, region=replace(one.region, negative_prompt="bad")) for one in batch]
+    engine = DiffusionEngine(folders[kind], Inpaint(steps=4, cfg=cfg))
+    ours = engine.repaint(batch, Inpaint(steps=4, cfg=cfg))
+    engine._encoder = None
+    theirs = engine.repaint(batch, Inpaint(steps=4, cfg=cfg))
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.abs(a.pixels - b.pixels).max() * 255 <= 1
+
+
+def test_attention_weights_change_the_picture(folders):
+    plain = crops(1)[0]
+    strong = replace(plain, region=replace(plain.region, prompt="(f 0:1.8)"))
+    spelt = replace(plain, region=replace(plain.region, prompt="(f 0:1.0)"))
+    a, b, c = (repaint(folders["sd"], [one])[0].pixels for one in (plain, strong, spelt))
+    assert np.array_equal(a, c)
+    assert not np.allclose(a, b, atol=1e-3)
+
+
+def test_a_patch_s_mask_is_as_large_as_its_crop_s():
+    one = crops(1)[0]
+    pixels = np.zeros((64, 64, 3), np.float32)
+    with pytest.raises(ValueError, match=r"mask must be uint8 of its crop's shape \(64, 64\)"):
+        Patch(one, pixels, seed=0, strength=1, mask=np.zeros((8, 8), np.uint8))

@@ -12,6 +12,7 @@ from diffusers import (
     DDIMScheduler,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -26,8 +27,8 @@ WIDTH = 32
 """Width of the text embedding."""
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    """CLIP's own tokenizer with a vocabulary of single letters."""
+def _tokenizer(folder: Path, **more) -> CLIPTokenizer:
+    """CLIP's own tokenizer with a vocabulary of single letters: "ab c" are three tokens."""
     letters = [chr(code) for code in range(33, 127)]
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +36,7 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     return CLIPTokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77
+        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77, **more
     )
 
 
@@ -48,6 +49,9 @@ def _text_encoder(kind=CLIPTextModel):
             num_attention_heads=4,
             num_hidden_layers=2,
             vocab_size=200,
+            bos_token_id=188,
+            eos_token_id=189,
+            pad_token_id=189,
         )
     )
 
@@ -91,7 +95,7 @@ def _unet(in_channels: int, cross: int = WIDTH, **more) -> UNet2DConditionModel:
     )
 
 
-def sd(folder: Path, *, channels: int = 4) -> Path:
+def sd(folder: Path, *, channels: int = 4, prediction: str = "epsilon") -> Path:
     """Stable Diffusion 1.x with a UNet of 4 or (inpainting) 9 channels, native size 64."""
     torch.manual_seed(0)
     kind = StableDiffusionPipeline if channels == 4 else StableDiffusionInpaintPipeline
@@ -100,7 +104,7 @@ def sd(folder: Path, *, channels: int = 4) -> Path:
         text_encoder=_text_encoder(),
         tokenizer=_tokenizer(folder / "tokenizer"),
         unet=_unet(channels),
-        scheduler=_scheduler(),
+        scheduler=_scheduler(prediction),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -109,17 +113,18 @@ def sd(folder: Path, *, channels: int = 4) -> Path:
     return folder
 
 
-def sdxl(folder: Path) -> Path:
-    """Stable Diffusion XL, native size 64."""
+def sdxl(folder: Path, *, channels: int = 4) -> Path:
+    """Stable Diffusion XL with a UNet of 4 or (inpainting) 9 channels, native size 64."""
     torch.manual_seed(0)
-    pipe = StableDiffusionXLPipeline(
+    kind = StableDiffusionXLPipeline if channels == 4 else StableDiffusionXLInpaintPipeline
+    pipe = kind(
         vae=_vae(),
         text_encoder=_text_encoder(),
         text_encoder_2=_text_encoder(CLIPTextModelWithProjection),
         tokenizer=_tokenizer(folder / "tokenizer"),
-        tokenizer_2=_tokenizer(folder / "tokenizer_2"),
+        tokenizer_2=_tokenizer(folder / "tokenizer_2", pad_token="!"),
         unet=_unet(
-            4,
+            channels,
             2 * WIDTH,
             addition_embed_type="text_time",
             addition_time_embed_dim=8,

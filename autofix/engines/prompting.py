@@ -1,0 +1,226 @@
+"""A1111's prompt syntax for CLIP: attention weights, BREAK, and more than 75 tokens."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+Piece = tuple[str, float]
+"""A text, and how much attention it gets."""
+
+Chunk = tuple[list[int], list[float]]
+"""Up to 75 tokens, and the weight of each."""
+
+CHUNK = 75
+"""Tokens in a chunk: what CLIP reads at once, less its start and its end."""
+
+COMMA_REACH = 20
+"""A chunk ends after its last comma where that is at most so many tokens before its end."""
+
+_BRACKET = 1.1
+_TOKEN = re.compile(
+    r"""(?P<escaped>\\[()\[\]\\]?)
+      | (?P<open>[(\[])
+      | (?P<weighted>:\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\))
+      | (?P<close>[)\]])
+      | (?P<break>\s*\bBREAK\b\s*)
+      | (?P<text>\s+|\w+|.)""",
+    re.VERBOSE,
+)
+
+
+def parse_attention(prompt: str) -> list[list[Piece]]:
+    r"""The parts between BREAKs, each as pieces of one weight.
+
+    `(word)` counts 1.1 times, `[word]` the 1.1th part, `(word:1.3)` 1.3 times; nested brackets
+    multiply. A bracket that is never closed reaches to the end. `\(` is a bracket to be read.
+    """
+    texts: list[str | None] = []  # None: BREAK
+    weights: list[float] = []
+    opened: dict[str, list[int]] = {"(": [], "[": []}
+
+    def close(bracket: str, factor: float) -> None:
+        for index in range(opened[bracket].pop(), len(weights)):
+            weights[index] *= factor
+
+    for token in _TOKEN.finditer(prompt):
+        kind, said = token.lastgroup, token[0]
+        if kind == "open":
+            opened[said].append(len(weights))
+        elif kind == "weighted" and opened["("]:
+            close("(", float(token["weight"]))
+        elif said == ")" and opened["("]:
+            close("(", _BRACKET)
+        elif said == "]" and opened["["]:
+            close("[", 1 / _BRACKET)
+        else:
+            text = said[1:] if kind == "escaped" else said
+            texts.append(None if kind == "break" else text)
+            weights.append(1.0)
+    for bracket, factor in (("(", _BRACKET), ("[", 1 / _BRACKET)):
+        while opened[bracket]:
+            close(bracket, factor)
+    return _parts(texts, weights)
+
+
+def _parts(texts: list[str | None], weights: list[float]) -> list[list[Piece]]:
+    """Split at every None; neighbours of equal weight joined."""
+    parts: list[list[Piece]] = [[]]
+    for text, weight in zip(texts, weights, strict=True):
+        part = parts[-1]
+        if text is None:
+            parts.append([])
+        elif part and part[-1][1] == weight:
+            part[-1] = (part[-1][0] + text, weight)
+        else:
+            part.append((text, weight))
+    return parts
+
+
+def chunked(prompt: str, tokenizer: Any) -> list[Chunk]:
+    """The prompt's tokens in chunks, at least one; BREAK begins a new one."""
+    comma = tokenizer.convert_tokens_to_ids(",</w>")
+    chunks: list[Chunk] = []
+    for part in parse_attention(prompt):
+        ids: list[int] = []
+        weights: list[float] = []
+        for text, weight in part:
+            said = tokenizer(text, add_special_tokens=False, truncation=False).input_ids
+            ids += said
+            weights += [weight] * len(said)
+        while len(ids) > CHUNK:
+            cut = _cut(ids, comma)
+            chunks.append((ids[:cut], weights[:cut]))
+            ids, weights = ids[cut:], weights[cut:]
+        chunks.append((ids, weights))
+    return chunks[:-1] if len(chunks) > 1 and not chunks[-1][0] else chunks
+
+
+def _cut(ids: list[int], comma: int) -> int:
+    """How many tokens the first chunk takes: all that fit, or those up to a comma near its end."""
+    near = ids[CHUNK - COMMA_REACH : CHUNK]
+    if ids[CHUNK] == comma or comma not in near:
+        return CHUNK
+    return CHUNK - near[::-1].index(comma)
+
+
+def reads_clip(pipe: Any) -> bool:
+    """Whether the pipeline's prompts go through CLIP alone, as those of SD 1.x, 2.x and SDXL do."""
+    encoders = [encoder for _, encoder in _encoders(pipe)]
+    return (
+        hasattr(pipe, "unet")
+        and bool(encoders)
+        and all(encoder.config.model_type == "clip_text_model" for encoder in encoders)
+    )
+
+
+def _encoders(pipe: Any) -> list[tuple[Any, Any]]:
+    """Each tokenizer with its text encoder."""
+    pairs = [
+        (getattr(pipe, f"tokenizer{number}", None), getattr(pipe, f"text_encoder{number}", None))
+        for number in ("", "_2", "_3")
+    ]
+    return [pair for pair in pairs if None not in pair]
+
+
+def _is_xl(pipe: Any) -> bool:
+    return hasattr(pipe, "text_encoder_2")
+
+
+class PromptEncoder:
+    """Turns prompts into a CLIP pipeline's embeddings, each distinct prompt once."""
+
+    def __init__(self, pipe: Any, *, remembered: int = 64) -> None:
+        self._pipe = pipe
+        self._encode = functools.lru_cache(remembered)(functools.partial(_encode, pipe))
+
+    def arguments(self, prompt: str, negative: str | None) -> dict[str, Any]:
+        """What the pipeline takes in place of one prompt and its negative prompt, if there is one.
+
+        The embeddings are 1 x (77 times the number of chunks) x width, both equally long: the
+        shorter is filled up with empty chunks.
+        """
+        texts = {"": prompt} if negative is None else {"": prompt, "negative_": negative}
+        encoded = {name: self._encode(text) for name, text in texts.items()}
+        chunks = max(len(embeds) for embeds, _ in encoded.values())
+        arguments = {}
+        for name, (embeds, pooled) in encoded.items():
+            zero = name and not negative and self._zeroes_empty
+            embeds = self._filled_up(embeds, chunks).flatten(0, 1)[None]
+            arguments[f"{name}prompt_embeds"] = embeds * 0 if zero else embeds
+            if _is_xl(self._pipe):
+                arguments[f"{name}pooled_prompt_embeds"] = pooled * 0 if zero else pooled
+        return arguments
+
+    def batches(
+        self, prompts: Sequence[str], negatives: Sequence[str] | None
+    ) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        """The places of prompts that fill equally many chunks, and the pipeline's arguments.
+
+        `negatives` is None where the guidance scale asks for none.
+        """
+        import torch
+
+        groups: dict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+        for place, prompt in enumerate(prompts):
+            arguments = self.arguments(prompt, None if negatives is None else negatives[place])
+            groups[arguments["prompt_embeds"].shape[1]].append((place, arguments))
+        for group in groups.values():
+            places, each = zip(*group, strict=True)
+            names = each[0]
+            yield list(places), {name: torch.cat([one[name] for one in each]) for name in names}
+
+    @property
+    def _zeroes_empty(self) -> bool:
+        """SDXL was trained with zeros, not with an encoded "", where it had no prompt."""
+        return bool(getattr(self._pipe.config, "force_zeros_for_empty_prompt", False))
+
+    def _filled_up(self, embeds: Any, chunks: int) -> Any:
+        import torch
+
+        missing = chunks - len(embeds)
+        return torch.cat([embeds, *[self._encode("")[0]] * missing]) if missing else embeds
+
+
+def _encode(pipe: Any, prompt: str) -> tuple[Any, Any]:
+    """The embeddings, chunks x 77 x width, and SDXL's pooled one of the first chunk, else None."""
+    import torch
+
+    widths, pooled = [], None
+    is_xl = _is_xl(pipe)
+    for tokenizer, encoder in _encoders(pipe):
+        text = pipe.maybe_convert_prompt(prompt, tokenizer)  # textual inversion
+        chunks = chunked(text, tokenizer)
+        framed = [_framed(ids, tokenizer) for ids, _ in chunks]
+        ids = torch.tensor(framed, device=pipe._execution_device)
+        answer = encoder(ids, output_hidden_states=is_xl)
+        if is_xl and answer[0].ndim == 2:
+            pooled = answer[0][:1]
+        hidden = answer.hidden_states[-2] if is_xl else answer[0]
+        parts = zip(hidden, chunks, strict=True)
+        widths.append(torch.stack([_weighted(part, weights) for part, (_, weights) in parts]))
+    return torch.cat(widths, dim=-1), pooled
+
+
+def _framed(ids: list[int], tokenizer: Any) -> list[int]:
+    """A chunk's 77 tokens: start, its own, end, and padding."""
+    framed = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
+    return framed + [tokenizer.pad_token_id] * (CHUNK + 2 - len(framed))
+
+
+def _weighted(hidden: Any, weights: list[float]) -> Any:
+    """One chunk's 77 x width with its tokens multiplied by their weights and its mean restored.
+
+    A1111's emphasis "Original". Where the mean is so near to 0 that it changes its sign, it
+    is no measure and nothing is restored.
+    """
+    if all(weight == 1 for weight in weights):
+        return hidden
+    factors = [1.0, *weights] + [1.0] * (CHUNK + 1 - len(weights))
+    plain = hidden.float()
+    emphasised = plain * plain.new_tensor(factors)[:, None]
+    ratio = float(plain.mean() / emphasised.mean())
+    return (emphasised * (ratio if 0 < ratio < float("inf") else 1)).to(hidden.dtype)

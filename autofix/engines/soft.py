@@ -1,0 +1,155 @@
+"""Soft inpainting: a mask that is soft in latent space too. docs/soft-inpainting.md explains it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from autofix.recipe import Inpaint
+from autofix.values import Crop, MaskValues
+
+
+class SoftBlend:
+    """Holds a batch to its original latents, step by step, as much as its soft mask says.
+
+    `original` are B x C x h x w; `mask` is B x 1 x h x w from 0 (original) to 1 (repainted).
+    `final` are the latents after the last step.
+    """
+
+    def __init__(self, original: Any, mask: Any, settings: Inpaint) -> None:
+        self.original = original.float()
+        self.mask = mask.float()
+        self.settings = settings
+        self.final = self.original
+
+    @contextlib.contextmanager
+    def during(self, scheduler: Any) -> Iterator[None]:
+        """While this lasts, each step of the scheduler starts from a blended clean picture.
+
+        A1111 blends what the denoiser says the clean latents are, before the sampler uses it. A
+        diffusers pipeline has no such place but the step itself, which is given the model output
+        that would have led to the blended latents.
+        """
+        step = scheduler.step
+
+        @functools.wraps(step)  # pipelines look at the signature of `step`
+        def blended(model_output: Any, timestep: Any, sample: Any, *args: Any, **more: Any) -> Any:
+            of_sample, of_output, sigma = _clean_line(scheduler, timestep, sample.device)
+            scaled = of_sample * sample.float()
+            clean = self._blend(scaled - of_output * model_output.float(), sigma)
+            output = ((scaled - clean) / of_output).to(model_output.dtype)
+            result = step(output, timestep, sample, *args, **more)
+            self.final = result[0].float()
+            return result
+
+        scheduler.step = blended
+        try:
+            yield
+        finally:
+            del scheduler.step
+
+    def paste_masks(self, crops: Sequence[Crop]) -> list[MaskValues]:
+        """For each crop the mask through which its patch is pasted, at working size."""
+        changes = (self.final - self.original).norm(dim=1).cpu().numpy()
+        masks = self.mask[:, 0].cpu().numpy()
+        return [
+            paste_mask(change, mask, crop.mask, self.settings)
+            for change, mask, crop in zip(changes, masks, crops, strict=True)
+        ]
+
+    def _blend(self, clean: Any, sigma: Any) -> Any:
+        """The clean latents held to the original; the mean of their lengths is A1111's power mean.
+
+        Lengths are divided by the greater of the two first, so that no power overflows.
+        """
+        settings = self.settings
+        new = self.mask ** (sigma**settings.soft_bias * settings.soft_preservation)
+        mixed = self.original * (1 - new) + clean * new
+        before, after = (each.norm(dim=1, keepdim=True) for each in (self.original, clean))
+        longest = before.maximum(after).clamp(min=1e-12)
+        power = settings.soft_contrast
+        mean = (before / longest) ** power * (1 - new) + (after / longest) ** power * new
+        wanted = longest * mean ** (1 / power)
+        return mixed * (wanted / (mixed.norm(dim=1, keepdim=True) + 1e-5))
+
+
+def paste_mask(
+    change: NDArray[np.float32], mask: NDArray[np.float32], drawn: MaskValues, settings: Inpaint
+) -> MaskValues:
+    """The mask to paste through, of the drawn mask's size: where the latents really changed.
+
+    `change` is the distance between the latents before and after, h x w; `mask` the soft mask at
+    that size, 0 to 1. A1111's formula; but it never covers more than twice what was drawn, so that
+    it ends where the drawn mask ends.
+    """
+    held = 1 - np.clip(mask, 0, 1).astype(np.float64) ** (settings.soft_preservation / 2)
+    bias = 0.5 + (held - 0.5) * settings.soft_mask_influence
+    half = settings.soft_threshold * bias / (1.00001 - bias)
+    moved = _ranked_mean(_ranked_mean(change, 0.9, 1.0), 0.25, 0.75)
+    kept = 1 / (1 + (moved / np.maximum(half, 1e-9)) ** settings.soft_difference_contrast)
+    opacity = 1 - kept**3 * (kept * (6 * kept - 15) + 10)
+    high, wide = drawn.shape
+    image = Image.fromarray(np.rint(255 * opacity).astype(np.uint8))
+    image = image.resize((wide, high), Image.Resampling.LANCZOS)
+    # A1111's 4 px smooth the steps of its 8 px latents.
+    smooth = np.asarray(image.filter(ImageFilter.GaussianBlur(wide / change.shape[1] / 2)))
+    bound = np.minimum(drawn.astype(np.uint16) * 2, 255)
+    pasted: MaskValues = np.minimum(smooth, bound).astype(np.uint8)
+    return pasted
+
+
+def _clean_line(scheduler: Any, timestep: Any, device: Any) -> tuple[Any, Any, Any]:
+    """p, q and sigma at this step: the clean latents are p * sample - q * model output.
+
+    A sample is a * clean + b * noise, and sigma is b / a, with a^2 + b^2 = 1 (DDIM, DPM++, ...) or
+    a = 1 (Euler, Heun, ...): the scheduler's own `add_noise` tells which.
+    """
+    import torch
+
+    one, zero = torch.ones(1, device=device), torch.zeros(1, device=device)
+    at = torch.as_tensor(timestep).reshape(1)
+    a, b = scheduler.add_noise(one, zero, at), scheduler.add_noise(zero, one, at)
+    sigma = b / a
+    kind = scheduler.config.prediction_type
+    if kind == "sample":
+        return zero, -one, sigma
+    if kind == "v_prediction":
+        return 1 / (a * (1 + sigma**2)), sigma / (1 + sigma**2) ** 0.5, sigma
+    return 1 / a, sigma, sigma
+
+
+def _ranked_mean(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+    """Each value replaced by the mean of its neighbours between two weighted quantiles.
+
+    (0.9, 1) is a soft maximum and (0.25, 0.75) a soft median of 5 x 5 values, weighted by a
+    Gaussian that is 0 three values away. The quantiles are moved apart until they hold a weight
+    of 1, that of the middle value.
+    """
+    reach = np.arange(-2, 3)
+    fall = np.exp(-(reach[:, None] ** 2 + reach**2) / 1.5**2)
+    edge = np.exp(-(3**2) / 1.5**2)
+    kernel = np.maximum(0, (fall - edge) / (1 - edge))
+    windows = _windows(np.pad(values.astype(np.float64), 2))
+    weights = _windows(np.pad(np.ones(values.shape), 2)) * kernel.ravel()
+    order = np.argsort(windows, axis=-1, kind="stable")
+    windows = np.take_along_axis(windows, order, -1)
+    weights = np.take_along_axis(weights, order, -1)
+    ends = np.cumsum(weights, axis=-1)
+    total = ends[..., -1:]
+    width = np.maximum((high - low) * total, 1)
+    start = np.clip((low + high) / 2 * total - width / 2, 0, total - width)
+    share = np.maximum(0, np.minimum(ends, start + width) - np.maximum(ends - weights, start))
+    mean: NDArray[np.float64] = (windows * share).sum(-1) / share.sum(-1)
+    return mean
+
+
+def _windows(padded: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The 25 values around each, h x w x 25."""
+    views = np.lib.stride_tricks.sliding_window_view(padded, (5, 5))
+    return views.reshape(*views.shape[:2], 25)
