@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import iTXt
 
 from autofix import exif
 from autofix.decode import TIFF_DIRECTORIES
-from autofix.metadata import PARAMETERS_KEY
+from autofix.metadata import PARAMETERS_KEY, RECORD_KEY
 from autofix.pngchunks import XMP_KEY, Colour, Text, png_info
 from autofix.values import Picture, Source
 
@@ -130,7 +130,8 @@ def _told(source: Source, kind: str, extra: Sequence[tuple[str, str]]) -> Source
         return replace(source, text=_merged(source.text, extra))
     text = dict(extra)
     if source.format != kind:  # a PNG whose name says otherwise: its parameters must not be lost
-        text = {key: value for key, value in source.text if key == PARAMETERS_KEY} | text
+        kept = (PARAMETERS_KEY, RECORD_KEY)
+        text = {key: value for key, value in source.text if key in kept} | text
     if not text or kind == "BMP":
         return source
     comment = text.pop(PARAMETERS_KEY, None)

@@ -109,6 +109,17 @@ def with_text(block: bytes | None, *, comment: str | None, described: Mapping[st
     return bytes(loaded.tobytes())
 
 
+def described(block: bytes) -> dict[str, str]:
+    """The "key: value" lines of the description, by key, as `with_text` writes them.
+
+    Raises one of decode.PILLOW_ERRORS for a malformed block.
+    """
+    text = for_pillow(block).get(_DESCRIPTION, b"")
+    lines = text.decode("utf-8", "replace").split("\n") if isinstance(text, bytes) else []
+    pairs = (line.partition(": ") for line in lines)
+    return {key: value for key, colon, value in pairs if colon}
+
+
 def _orientation_at(block: bytes) -> tuple[int, str] | None:
     """Where the orientation's value is, and its struct format."""
     order = _order(block)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from autofix import recipe_file as recipes
@@ -30,5 +32,25 @@ def show(name: str) -> None:
 @click.argument("file")
 def check(file: str) -> None:
     """Say whether a recipe file holds; exit 2 where it does not."""
+    from autofix.prompts import check as check_prompts
+
     recipe = recipes.load(file)
+    for each in recipe.each:
+        check_prompts(each.inpaint)
     click.echo(f"{file} holds; its fingerprint is {recipe.fingerprint}")
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+def import_(file: Path) -> None:
+    """Print as TOML the recipe that made a picture: from its own text, or ADetailer's arguments.
+
+    FILE is a picture that autofix or ADetailer fixed, a text file with an infotext, or JSON with
+    ADetailer's API arguments. What has no counterpart is named on stderr.
+    """
+    from autofix.recipe_import import import_recipe
+
+    imported = import_recipe(file)
+    for note in imported.notes:
+        click.echo(f"autofix: {note}", err=True)
+    click.echo(imported.to_toml(), nl=False)

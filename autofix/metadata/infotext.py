@@ -1,8 +1,8 @@
-"""What a picture says about how it was generated, read and written.
+"""AUTOMATIC1111's "infotext", taken apart and written.
 
-The text is AUTOMATIC1111's "infotext": the prompt, a line that begins with "Negative prompt:", and
-a last line of settings. It is in the PNG text "parameters", or in the EXIF user comment of other
-formats. It is read by that program's own rules, including those that surprise.
+It is the prompt, a line that begins with "Negative prompt:", and a last line of settings. It is in
+the PNG text "parameters", or in the EXIF user comment of other formats. It is read by that
+program's own rules, including those that surprise.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ NEGATIVE_PREFIX = "Negative prompt:"
 """What the line that begins the negative prompt begins with."""
 
 _LEAST_SETTINGS = 3
-# That program's pattern, with a bound on a key, so that no text takes long.
-_SETTING = re.compile(r'(\w[\w \-/]{1,200}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+SETTING = re.compile(r'(\w[\w \-/]{1,200}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+"""Key and value of a setting: that program's pattern, with a bound on a key against long texts."""
+
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 
 
 @dataclass(frozen=True)
 class GenerationText:
-    """How a picture was generated, as far as its infotext says.
+    """How a picture was generated, as far as its file says.
 
-    `settings` are the last line's keys and values, in order, unquoted; `seed` and `model` are what
-    they say under "Seed" and "Model". `raw` is the text it was read from.
+    `settings` are an infotext's last line's keys and values, in order, unquoted; `seed` and `model`
+    are what they say under "Seed" and "Model". `raw` is the infotext it was read from.
     """
 
     prompt: str = ""
@@ -43,8 +44,8 @@ class GenerationText:
     raw: str = ""
 
 
-def read_generation(source: Source) -> GenerationText | None:
-    """What a picture's file says, or None where it says nothing of the kind.
+def read_infotext(source: Source) -> GenerationText | None:
+    """What a picture's infotext says, or None where it has none.
 
     A JSON object is another program's and not read. A user comment with neither settings nor a
     negative prompt is somebody's comment. Never raises.
@@ -52,11 +53,14 @@ def read_generation(source: Source) -> GenerationText | None:
     texts = dict(source.text)
     if PARAMETERS_KEY in texts:
         return parse_generation(texts[PARAMETERS_KEY])
-    comment = exif.user_comment(source.exif) if source.exif else None
-    if comment is None:
-        return None
-    found = parse_generation(_comment_text(comment))
+    found = parse_generation(comment_text(source))
     return found if found and (found.settings or NEGATIVE_PREFIX in found.raw) else None
+
+
+def comment_text(source: Source) -> str:
+    """The EXIF user comment, decoded; "" where there is none. Never raises."""
+    comment = exif.user_comment(source.exif) if source.exif else None
+    return "" if comment is None else _comment_text(comment)
 
 
 def parse_generation(raw: str) -> GenerationText | None:
@@ -64,7 +68,7 @@ def parse_generation(raw: str) -> GenerationText | None:
     if not raw.strip() or _is_json_object(raw):
         return None
     *lines, last = raw.strip().split("\n")
-    settings = tuple((key, _unquoted(value)) for key, value in _SETTING.findall(last))
+    settings = tuple((key, _unquoted(value)) for key, value in SETTING.findall(last))
     if len(settings) < _LEAST_SETTINGS:
         lines.append(last)
         settings = ()

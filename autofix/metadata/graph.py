@@ -1,0 +1,114 @@
+"""The prompts in a ComfyUI graph, followed back from the sampler that began the picture.
+
+sd-parsers reads such graphs too, but needs the editor's workflow beside it, knows no guider nodes
+(Flux), and behind a node that passes both conditionings on (ControlNet) takes the negative prompt
+for a part of the positive one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from autofix.metadata.infotext import GenerationText
+
+Node = Mapping[str, Any]
+
+_SEEDS = ("seed", "noise_seed", "value", "int")
+_MODELS = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name")
+_WRITTEN = re.compile(
+    r"(populated_)?(text|string|prompt|value|t5xxl|clip_[lg])(_\w{1,2}|\d)?|(positive|negative)"
+)
+_ASIDE = re.compile(r"clip|.*(model|vae|image|mask|control_net|latent|samples|noise|sigmas).*")
+_BLANK = "ConditioningZeroOut"
+
+
+def read_graph(texts: Mapping[str, str]) -> GenerationText | None:
+    """The prompts, seed and model of the graph under "prompt", or None where there is none.
+
+    Of several samplers the first one counts that starts from a latent picture: those of detailers
+    start from pixels. May raise LookupError, TypeError, ValueError, AttributeError or
+    RecursionError for a broken graph.
+    """
+    nodes = json.loads(texts["prompt"]).items()
+    graph = _Graph({str(key): node for key, node in nodes if isinstance(node["inputs"], dict)})
+    found = [graph.read(node) for node in graph.samplers()]
+    return next((each for each in found if each.prompt), None)
+
+
+class _Graph:
+    def __init__(self, nodes: Mapping[str, Node]) -> None:
+        self.nodes = nodes
+
+    def samplers(self) -> list[Node]:
+        """What could have begun the picture, the likeliest first."""
+        nodes = [node for node in self.nodes.values() if self._samples(node["inputs"])]
+        return sorted(nodes, key=lambda node: "latent_image" not in node["inputs"])
+
+    def read(self, sampler: Node) -> GenerationText:
+        inputs = sampler["inputs"]
+        guider = self._linked(inputs.get("guider"))
+        said = {**(guider["inputs"] if guider else {}), **inputs}
+        positive = said.get("positive", said.get("conditioning"))
+        noise = self._linked(inputs.get("noise"))
+        return GenerationText(
+            prompt=self._text(positive, "positive"),
+            negative_prompt=self._text(said.get("negative"), "negative"),
+            seed=self._seed(noise or sampler),
+            model=self._model(said.get("model")),
+        )
+
+    def _samples(self, inputs: Mapping[str, Any]) -> bool:
+        return "guider" in inputs or ("positive" in inputs and any(key in inputs for key in _SEEDS))
+
+    def _linked(self, value: object) -> Node | None:
+        """The node that an input comes from; None for a value of its own."""
+        if isinstance(value, list) and len(value) == 2:
+            return self.nodes.get(str(value[0]))
+        return None
+
+    def _text(self, value: object, role: str) -> str:
+        """All texts that lead to an input, each once, in order."""
+        return ", ".join(dict.fromkeys(self._texts(value, role, set())))
+
+    def _texts(self, value: object, role: str, seen: set[int]) -> Iterator[str]:
+        if isinstance(value, str) and value.strip():
+            yield value.strip()
+        node = self._linked(value)
+        if node is None or id(node) in seen or node.get("class_type") == _BLANK:
+            return
+        seen.add(id(node))
+        inputs = node["inputs"]
+        other = "negative" if role == "positive" else "positive"
+        written = {
+            key: each for key, each in inputs.items() if _WRITTEN.fullmatch(key) and key != other
+        }
+        if "populated_text" in written:  # what a wildcard node drew, beside what it drew from
+            written = {"populated_text": written["populated_text"]}
+        followed = written or {k: v for k, v in inputs.items() if not _ASIDE.fullmatch(k)}
+        for key, each in followed.items():
+            if key in written or isinstance(each, list):
+                yield from self._texts(each, role, seen)
+
+    def _seed(self, node: Node) -> int | None:
+        for _ in range(len(self.nodes) + 1):
+            value = next((node["inputs"][key] for key in _SEEDS if key in node["inputs"]), None)
+            following = self._linked(value)
+            if following is None:
+                return int(value) if isinstance(value, int | float) else None
+            node = following
+        return None
+
+    def _model(self, value: object) -> str:
+        for _ in range(len(self.nodes) + 1):
+            node = self._linked(value)
+            if node is None:
+                break
+            inputs = node["inputs"]
+            for key in _MODELS:
+                if isinstance(inputs.get(key), str):
+                    return str(inputs[key])
+            value = inputs.get("model")
+        return ""

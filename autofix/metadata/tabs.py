@@ -1,0 +1,205 @@
+"""One of ADetailer's tabs as one pass of a recipe, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from autofix.engines.samplers import SAMPLERS
+from autofix.metadata.adetailer import DEFAULTS, NAMES, Args
+from autofix.recipe import Detect, Recipe
+from autofix.units import Share
+from autofix.values import Region, RegionResult
+
+Settings = dict[str, dict[str, Any]]
+"""Sections of a recipe, as plain data."""
+
+_SIDE = 100.0  # where nothing was found: at a box of 100 px our shares are ADetailer's pixels
+YOLO_NAMES = {"face_yolov8n", "face_yolov8s", "hand_yolov8n", "person_yolov8n-seg"}
+"""Detectors that both know, here without the .pt."""
+
+_MEDIAPIPE = {
+    "mediapipe_face_short": "blazeface",
+    "mediapipe_face_full": "blazeface-full",
+    "mediapipe_face_mesh": "blazeface",
+    "mediapipe_face_mesh_eyes_only": "blazeface",
+}
+_BLAZEFACE = {"blazeface": "mediapipe_face_short", "blazeface-full": "mediapipe_face_full"}
+_CONFIDENCE = {"blazeface": 0.75, "blazeface-full": 0.75, "hands": 0.75}  # theirs where it is auto
+_MERGES = {"None": "none", "Merge": "merge", "Merge and Invert": "merge-invert"}
+_SAME = ("Use same scheduler", "Automatic", "")
+_ELSEWHERE = {
+    "ad_checkpoint": "name a diffusers folder in inpaint.model",
+    "ad_vae": "put it into the diffusers folder that inpaint.model names",
+    "ad_noise_multiplier": "raise inpaint.strength for more change",
+    "ad_clip_skip": "autofix takes the model's own",
+}
+_NOWHERE = {
+    "ad_restore_face": "autofix repaints and restores nothing",
+    "ad_controlnet_model": "autofix has no ControlNet",
+}
+
+
+def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
+    """The arguments with which ADetailer would come nearest to a recipe without passes.
+
+    A share becomes pixels by the first repainted thing's box. Where the prompt has rules, which
+    ADetailer does not know, its parts are those that the things got, in order.
+    """
+    detect, choose, mask, crop = recipe.detect, recipe.choose, recipe.mask, recipe.crop
+    inpaint = recipe.inpaint
+    painted = [result.region for result in results if result.status == "fixed"]
+    side = max(painted[0].detection.width, painted[0].detection.height) if painted else _SIDE
+
+    def px(length: Share) -> int:
+        return round(length.px(side))
+
+    args: dict[str, Any] = {
+        "ad_model": ", ".join(map(_model, detect.detectors)),
+        "ad_model_classes": ", ".join(detect.classes),
+        "ad_prompt": _prompt(inpaint.prompt, [r.region.prompt for r in results]),
+        "ad_negative_prompt": _prompt(
+            inpaint.negative_prompt, [r.region.negative_prompt for r in results]
+        ),
+        "ad_confidence": _confidence(detect),
+        "ad_mask_filter_method": choose.limit_by.capitalize(),
+        "ad_mask_k": choose.limit,
+        "ad_mask_min_ratio": choose.min_ratio,
+        "ad_mask_max_ratio": choose.max_ratio,
+        "ad_x_offset": px(mask.offset_x),
+        "ad_y_offset": px(mask.offset_y),
+        "ad_dilate_erode": px(mask.dilate),
+        "ad_mask_merge_invert": {ours: theirs for theirs, ours in _MERGES.items()}[mask.merge],
+        "ad_mask_blur": px(mask.blur),
+        "ad_denoising_strength": _strength(inpaint.strength, painted),
+        "ad_inpaint_only_masked": crop.area == "only-masked",
+        "ad_inpaint_only_masked_padding": px(crop.padding),
+        "ad_use_cfg_scale": inpaint.cfg != DEFAULTS["ad_cfg_scale"],
+        "ad_cfg_scale": inpaint.cfg,
+    }
+    if crop.size != "auto":
+        args["ad_use_inpaint_width_height"] = True
+        args["ad_inpaint_width"], args["ad_inpaint_height"] = crop.size
+    for name, value in (("steps", inpaint.steps), ("sampler", inpaint.sampler)):
+        if value != "auto":
+            args |= {f"ad_use_{name}": True, f"ad_{name}": value}
+    return args
+
+
+def settings_of(args: Args, main: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """A pass that does what ADetailer does with these arguments, and what is missing from it.
+
+    `main` holds what was set for the whole picture, as far as known: steps, cfg, sampler, size.
+    ADetailer takes it wherever a tab has no setting of its own. Values are not checked here.
+    """
+    given = {**DEFAULTS, **args}
+    notes = [f"{key} is no argument of ADetailer" for key in args if key not in DEFAULTS]
+    settings = _sections(given, _detector(str(given["ad_model"]), notes))
+    own = {**main, **_own(given)}
+    if "size" in own:
+        settings["crop"]["size"] = own.pop("size")
+    if own.get("sampler", "auto") not in ("auto", *SAMPLERS):
+        notes.append(f"sampler {own.pop('sampler')!r} is none of ours: {', '.join(SAMPLERS)}")
+    settings["inpaint"] |= own
+    lost = [arg for arg in _ELSEWHERE if given[arg.replace("ad_", "ad_use_", 1)]]
+    lost += [arg for arg in _NOWHERE if given[arg] not in (DEFAULTS[arg], None)]
+    advice = _ELSEWHERE | _NOWHERE
+    return settings, notes + [
+        f"{NAMES[arg]} {str(given[arg])!r} has no counterpart: {advice[arg]}" for arg in lost
+    ]
+
+
+def _sections(given: Args, detector: str) -> Settings:
+    """The settings that every tab has."""
+    classes = [name.strip() for name in str(given["ad_model_classes"]).split(",")]
+    detect = {"detectors": [detector], "classes": [name for name in classes if name]}
+    confidence = given["ad_confidence"]
+    if detector not in _CONFIDENCE or str(confidence) != str(DEFAULTS["ad_confidence"]):
+        detect["confidence"] = confidence
+    return {
+        "detect": detect,
+        "choose": {
+            "sort": "none",
+            "min_ratio": given["ad_mask_min_ratio"],
+            "max_ratio": given["ad_mask_max_ratio"],
+            "limit": given["ad_mask_k"],
+            "limit_by": str(given["ad_mask_filter_method"]).lower(),
+        },
+        "mask": {
+            "shape": "outline" if "-seg" in detector or "mesh" in given["ad_model"] else "box",
+            "offset_x": given["ad_x_offset"],
+            "offset_y": given["ad_y_offset"],
+            "dilate": given["ad_dilate_erode"],
+            "merge": _MERGES.get(given["ad_mask_merge_invert"], given["ad_mask_merge_invert"]),
+            "blur": given["ad_mask_blur"],
+        },
+        "crop": {
+            "area": "only-masked" if given["ad_inpaint_only_masked"] else "whole-picture",
+            "padding": given["ad_inpaint_only_masked_padding"],
+        },
+        "inpaint": {
+            "prompt": given["ad_prompt"],
+            "negative_prompt": given["ad_negative_prompt"],
+            "strength": given["ad_denoising_strength"],
+        },
+    }
+
+
+def _own(given: Args) -> dict[str, Any]:
+    """What a tab sets instead of what holds for the whole picture."""
+    own: dict[str, Any] = {}
+    if given["ad_use_inpaint_width_height"]:
+        own["size"] = f"{given['ad_inpaint_width']}x{given['ad_inpaint_height']}"
+    if given["ad_use_steps"]:
+        own["steps"] = given["ad_steps"]
+    if given["ad_use_cfg_scale"]:
+        own["cfg"] = given["ad_cfg_scale"]
+    if given["ad_use_sampler"]:
+        own["sampler"] = sampler_name(given["ad_sampler"], given["ad_scheduler"])
+    return own
+
+
+def sampler_name(sampler: str, scheduler: str) -> str:
+    """A1111's older name of a sampler with its scheduler: "DPM++ 2M Karras"."""
+    alone = scheduler in _SAME or sampler.endswith(scheduler)
+    return sampler if alone else f"{sampler} {scheduler}"
+
+
+def _model(detector: str) -> str:
+    """ADetailer's name of a detector; of a file its name alone."""
+    if detector in _BLAZEFACE:
+        return _BLAZEFACE[detector]
+    return (
+        f"{detector}.pt" if detector in YOLO_NAMES else PurePath(detector.replace("\\", "/")).name
+    )
+
+
+def _detector(model: str, notes: list[str]) -> str:
+    if model in _MEDIAPIPE:
+        if "eyes_only" in model:
+            notes.append(f"{model} masks the eyes alone; here the whole face is its mask")
+        return _MEDIAPIPE[model]
+    if model.removesuffix(".pt") in YOLO_NAMES:
+        return model.removesuffix(".pt")
+    notes.append(f"the detector {model!r} is no known one: put its file's path in detect.detectors")
+    return model
+
+
+def _confidence(settings: Detect) -> float:
+    if settings.confidence == "auto":
+        return float(_CONFIDENCE.get(settings.detectors[0], DEFAULTS["ad_confidence"]))
+    return settings.confidence
+
+
+def _prompt(written: str, got: Sequence[str]) -> str:
+    return " [SEP] ".join(filter(None, got)) if "[SEP:" in written else written
+
+
+def _strength(given: str | float | tuple[float, ...], painted: Sequence[Region]) -> float:
+    """The strength that was set; of several that of the first cycle; of auto what was used."""
+    if isinstance(given, str):
+        return (
+            round(painted[0].strength, 4) if painted else float(DEFAULTS["ad_denoising_strength"])
+        )
+    return given[0] if isinstance(given, tuple) else given

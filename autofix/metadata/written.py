@@ -1,0 +1,154 @@
+"""Our own record inside a picture: what was fixed, and with which recipe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from autofix import exif
+from autofix.decode import PILLOW_ERRORS
+from autofix.metadata.adetailer import PREFIX, VERSION_KEY, Pairs, infotext_keys, tabs_of
+from autofix.metadata.infotext import (
+    PARAMETERS_KEY,
+    SETTING,
+    GenerationText,
+    format_generation,
+    parse_generation,
+    read_infotext,
+)
+from autofix.metadata.tabs import args_of
+from autofix.recipe import Recipe
+from autofix.record import version
+from autofix.values import Outcome, RegionResult, Source
+
+RECORD_KEY = "autofix"
+"""The key of the PNG text, or of the infotext in EXIF, that holds the record as JSON."""
+
+_MARK = "autofix version"
+"""The first of our keys in an infotext: from here on a later fix replaces what is ours."""
+
+_JPEG_LIMIT_BYTES = 65_533
+
+
+def record_fix(source: Source, outcome: Outcome, recipe: Recipe) -> Source:
+    """The source with what was done added to it; as it is where nothing was repainted.
+
+    The infotext stays whole; to its last line come `autofix version` and ADetailer's keys, a tab
+    for each pass, after the tabs that are already there. The record itself, JSON under "autofix",
+    is a PNG text; in other formats it is the last key of the infotext, or without infotext a line
+    of the EXIF description. An earlier record and its keys are replaced. What does not fit into a
+    JPEG, or an EXIF block that is damaged, leaves the record out and says so in `notes`.
+    """
+    if not outcome.changed:
+        return source
+    said = read_infotext(source)
+    if said is not None:
+        said = parse_generation(_without_ours(said.raw)) or GenerationText()
+    keys = _keys(said, outcome, recipe)
+    record = _record(outcome, recipe)
+    if source.format == "PNG":
+        return _in_png(source, said, keys, record)
+    for written in (record, {**record, "regions": [], "regions_left_out": len(record["regions"])}):
+        try:
+            block = _in_exif(source, said, keys, written)
+        except PILLOW_ERRORS:
+            return _noted(source, "its EXIF block is damaged, so that no record was added")
+        if source.format != "JPEG" or len(block) <= _JPEG_LIMIT_BYTES:
+            return replace(source, exif=block)
+    return _noted(source, "the record of what was fixed does not fit into its EXIF block")
+
+
+def read_record(source: Source) -> dict[str, Any] | None:
+    """The record that `record_fix` left in a picture, or None. Never raises."""
+    text = dict(source.text).get(RECORD_KEY)
+    if text is None and (said := read_infotext(source)) is not None:
+        text = dict(said.settings).get(RECORD_KEY)
+    try:
+        if text is None and source.exif:
+            text = exif.described(source.exif).get(RECORD_KEY)
+        record = json.loads(text or "")
+    except PILLOW_ERRORS:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _in_png(
+    source: Source, said: GenerationText | None, keys: Pairs, record: dict[str, Any]
+) -> Source:
+    texts = {RECORD_KEY: json.dumps(record)}
+    if said is not None and PARAMETERS_KEY in dict(source.text):
+        texts[PARAMETERS_KEY] = format_generation(said, extra=keys)
+    kept = [(key, texts.pop(key, value)) for key, value in reversed(source.text)]
+    return replace(source, text=(*reversed(kept), *texts.items()))
+
+
+def _in_exif(
+    source: Source, said: GenerationText | None, keys: Pairs, record: dict[str, Any]
+) -> bytes:
+    text = json.dumps(record)
+    if said is None:
+        return exif.with_text(source.exif, comment=None, described={RECORD_KEY: text})
+    comment = format_generation(said, extra=[*keys, (RECORD_KEY, text)])
+    return exif.with_text(source.exif, comment=comment, described={})
+
+
+def _keys(said: GenerationText | None, outcome: Outcome, recipe: Recipe) -> Pairs:
+    settings = said.settings if said else ()
+    first = max(tabs_of(settings), default=0) + 1
+    keys = [(_MARK, version())]
+    for index, each in enumerate(recipe.each):
+        keys += infotext_keys(args_of(each, _results(outcome, index)), first + index)
+    if VERSION_KEY not in dict(settings):
+        keys.append((VERSION_KEY, f"autofix {version()}"))
+    return keys
+
+
+def _results(outcome: Outcome, index: int) -> list[RegionResult]:
+    return [result for result in outcome.results if result.region.pass_index == index]
+
+
+def _record(outcome: Outcome, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "version": version(),
+        "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
+        "regions": [_region(result) for result in outcome.results],
+    }
+
+
+def _region(result: RegionResult) -> dict[str, Any]:
+    region = result.region
+    return {
+        "pass": region.pass_index + 1,
+        "index": region.index + 1,
+        "label": region.detection.label,
+        "score": round(region.detection.score, 4),
+        "box": [round(edge, 2) for edge in region.detection.box_xyxy],
+        "seed": region.seed,
+        "prompt": region.prompt,
+        "negative_prompt": region.negative_prompt,
+        "strength": round(region.strength, 4),
+        "result": result.status,
+        "reason": result.reason,
+    }
+
+
+def _without_ours(raw: str) -> str:
+    """An infotext as it was before an earlier fix: our mark and the keys of ours after it go."""
+    head, newline, line = raw.rpartition("\n")
+    found = list(SETTING.finditer(line))
+    marks = [place for place, match in enumerate(found) if match[1] == _MARK]
+    if not marks:
+        return raw
+    before = line[: found[marks[0]].start()].rstrip().removesuffix(",")
+    others = [
+        match[0].strip().removesuffix(",")
+        for match in found[marks[0] :]
+        if not match[1].startswith((PREFIX, RECORD_KEY))
+    ]
+    line = ", ".join(filter(None, (before, *others)))
+    return f"{head}{newline}{line}" if line else head
+
+
+def _noted(source: Source, note: str) -> Source:
+    return replace(source, notes=(*source.notes, note))

@@ -1,0 +1,123 @@
+"""The prompt, negative prompt and seed of every region.
+
+    a portrait [SEP] an old man [SEP] [SKIP]      parts for the things of a picture, in their order
+    [SEP:largest] the queen [SEP:area<1%] [SKIP]  parts for the things that a rule names
+    [PROMPT], smiling                             [PROMPT] is the picture's own prompt
+    {red|green} eyes, __hair__                    choices, drawn from the thing's seed
+
+The parts are in `grammar`, the choices in `wildcards`. Attention weights, BREAK and <lora:...>
+belong to the engine and stay in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from random import Random
+from typing import TYPE_CHECKING, Literal
+
+from autofix.metadata import GenerationText
+from autofix.prompts.grammar import assigned, parts
+from autofix.prompts.wildcards import check_choices, draw
+from autofix.values import Region
+
+if TYPE_CHECKING:
+    from autofix.recipe import Inpaint
+
+OWN = "[PROMPT]"
+"""Stands for the picture's own prompt."""
+
+_SKIP = re.compile(r"\s*\[SKIP\]\s*")
+
+_FINE = "detailed, sharp focus, high quality"
+_POOR = "blurry, deformed, low quality"
+
+DEFAULTS = {
+    "face": (f"face, clear eyes, natural skin, {_FINE}", f"{_POOR}, asymmetric eyes"),
+    "hand": (f"hand, five fingers, {_FINE}", f"{_POOR}, extra fingers, missing fingers"),
+    "person": (f"person, {_FINE}", _POOR),
+}
+"""Label -> prompt and negative prompt of a picture that says nothing about itself."""
+
+
+def instruct(
+    regions: Sequence[Region],
+    settings: Inpaint,
+    *,
+    main: GenerationText | None,
+    picture_wh: tuple[int, int],
+    seed: int,
+) -> tuple[Region, ...]:
+    """The regions, each with its seed, and those to be repainted with their prompts.
+
+    A region's seed is `seed` + its index, or `seed` where `settings.same_seed`. What is to be
+    repainted (has no `skip`) gets its part of the prompt and, chosen separately, of the negative
+    prompt; a [SKIP] part marks it as skipped. Positions count what is to be repainted, as
+    ADetailer's do; a part that skips uses up its position. `main` is what the picture says about
+    itself: it stands for an empty part and for [PROMPT], taken as it is. Raises RecipeError for a
+    rule, choice or wildcard that does not hold, whether or not this picture needs it.
+    """
+    check(settings)
+    seeded = [
+        replace(region, seed=seed if settings.same_seed else seed + region.index)
+        for region in regions
+    ]
+    open_ = [region for region in seeded if not region.skip]
+    wanted = assigned(parts(settings.prompt), open_, picture_wh)
+    unwanted = assigned(parts(settings.negative_prompt), open_, picture_wh)
+    done = {
+        region.index: _instructed(region, settings, main, *texts)
+        for region, *texts in zip(open_, wanted, unwanted, strict=True)
+    }
+    return tuple(done.get(region.index, region) for region in seeded)
+
+
+def picture_seed(seed: int | Literal["auto"], main: GenerationText | None) -> int:
+    """The recipe's seed; where that is auto the one that the picture names, else 0."""
+    if seed == "auto":
+        seed = (main.seed if main else None) or 0
+    return min(max(seed, 0), 2**63 - 1)
+
+
+def check(settings: Inpaint) -> None:
+    """Raises RecipeError for prompts that do not hold: rules, braces, files of wildcards."""
+    _check(settings.prompt, settings.negative_prompt, settings.wildcards)
+
+
+@lru_cache(maxsize=64)
+def _check(prompt: str, negative: str, folder: str) -> None:
+    for part in (*parts(prompt), *parts(negative)):
+        check_choices(part.text, folder)
+
+
+def _instructed(
+    region: Region,
+    settings: Inpaint,
+    main: GenerationText | None,
+    part: str,
+    negative_part: str,
+) -> Region:
+    own, own_negative = _own(main, region.detection.label)
+    # Each prompt has its own generator: a change to one draws nothing else for the other.
+    seed, folder = region.seed, settings.wildcards
+    prompt = _filled(part, own, Random(f"{seed} prompt"), folder)
+    negative = _filled(negative_part, own_negative, Random(f"{seed} negative"), folder)
+    region = replace(region, prompt=prompt, negative_prompt=negative)
+    return region.skipped("[SKIP] in its prompt") if _SKIP.fullmatch(prompt) else region
+
+
+def _filled(part: str, own: str, generator: Random, folder: str) -> str:
+    """The part with its choices made, and the picture's own prompt where it is asked for.
+
+    Only a part without a single character stands for the picture's own, as in ADetailer.
+    """
+    return draw(part, generator, folder).replace(OWN, own) if part else own
+
+
+def _own(main: GenerationText | None, label: str) -> tuple[str, str]:
+    """What the picture says; where it names no prompt, what suits the label."""
+    if main is not None and main.prompt.strip():
+        return main.prompt, main.negative_prompt
+    return DEFAULTS.get(label.lower(), (f"{label}, {_FINE}", _POOR))

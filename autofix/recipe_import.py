@@ -1,0 +1,168 @@
+"""Recipes from what other programs and earlier runs left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from autofix import files
+from autofix.errors import RecipeError
+from autofix.finding import shown
+from autofix.metadata import GenerationText, parse_generation, read_infotext, read_record
+from autofix.metadata.adetailer import tabs_of
+from autofix.metadata.tabs import Settings, sampler_name, settings_of
+from autofix.recipe import Recipe, parse
+
+_WHAT = "a picture, an infotext or ADetailer's API arguments"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A recipe, and a line for each thing that it could not take over."""
+
+    recipe: Recipe
+    notes: tuple[str, ...] = ()
+
+    def to_toml(self) -> str:
+        """The settings that differ from the defaults, under the notes as comments."""
+        lines = [f"# {_one_line(note)}" for note in self.notes]
+        data = self.recipe.model_dump(mode="json", exclude_defaults=True)
+        return "\n".join([*lines, _encodable(tomli_w.dumps(data))])
+
+
+def import_recipe(path: Path) -> Imported:
+    """The recipe in a picture that was fixed, by autofix or ADetailer, or in a text file.
+
+    A text file holds an infotext, or JSON: ADetailer's arguments (one tab, the list of them, or a
+    whole request to the web UI's API) or an autofix record. A picture's own record wins over its
+    ADetailer keys. Raises RecipeError where there is nothing of the kind or a value does not hold,
+    and PictureError for a picture that cannot be read.
+    """
+    text = _text(path)
+    if text is None:
+        source = files.read(path, name=path.name).source
+        settings = (read_record(source) or {}).get("recipe")
+        if isinstance(settings, Mapping):
+            return _of_record(settings, path)
+        return _of_infotext(read_infotext(source), path)
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return _of_infotext(parse_generation(text), path)
+    except RecursionError:
+        raise _nothing(path) from None
+    return _of_json(data, path)
+
+
+def _text(path: Path) -> str | None:
+    """The file as text, or None for a picture."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecipeError(
+            f"{shown(path)} cannot be read ({error.strerror})", f"name {_WHAT}"
+        ) from error
+    try:
+        return None if b"\0" in data else data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _of_json(data: Any, path: Path) -> Imported:
+    if isinstance(data, Mapping) and isinstance(data.get("recipe"), Mapping):
+        return _of_record(data["recipe"], path)
+    payload: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+    for key in ("alwayson_scripts", "ADetailer", "args"):
+        if isinstance(data, Mapping):
+            data = data.get(key, data)
+    tabs = data if isinstance(data, list) else [data]
+    return _of_tabs([tab for tab in tabs if isinstance(tab, Mapping)], _request(payload), path)
+
+
+def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
+    """The recipe of a record, without the leave to run code that a stranger's file may ask for."""
+    data = {key: value for key, value in settings.items() if key != "passes"}
+    passes = settings.get("passes", [])
+    notes: list[str] = []
+    for each in (data, *(passes if isinstance(passes, list) else [])):
+        detect = each.get("detect") if isinstance(each, Mapping) else None
+        if isinstance(detect, Mapping) and detect.get("trust_pickle"):
+            each["detect"] = {k: v for k, v in detect.items() if k != "trust_pickle"}
+            notes.append("detect.trust_pickle was set: set it again if you trust the model files")
+    recipe = parse({**data, "passes": passes}, origin=f"the record in {shown(path)}")
+    return Imported(recipe, tuple(notes))
+
+
+def _of_infotext(said: GenerationText | None, path: Path) -> Imported:
+    if said is None:
+        raise _nothing(path)
+    tabs = tabs_of(said.settings)
+    return _of_tabs([tabs[tab] for tab in sorted(tabs)], _generation(said), path)
+
+
+def _of_tabs(tabs: Sequence[Mapping[str, Any]], main: Mapping[str, Any], path: Path) -> Imported:
+    """A recipe with a pass for each tab that is on."""
+    used = [
+        tab
+        for tab in tabs
+        if tab.get("ad_model", "None") != "None" and tab.get("ad_tab_enable", True)
+    ]
+    if not used:
+        raise _nothing(path)
+    passes: list[Settings] = []
+    notes: list[str] = []
+    for tab in used:
+        settings, missing = settings_of(tab, main)
+        passes.append(_minimal(settings, path))
+        notes += missing
+    notes.append("ADetailer paints with the web UI's model: name yours in inpaint.model")
+    name = {"name": path.stem}
+    one = {**name, **passes[0]} if len(passes) == 1 else {**name, "passes": passes}
+    return Imported(parse(one, origin=shown(path)), tuple(dict.fromkeys(notes)))
+
+
+def _minimal(settings: Settings, path: Path) -> dict[str, Any]:
+    """The settings as a recipe states them, without those that are defaults anyway."""
+    recipe = parse(settings, origin=shown(path))
+    return recipe.model_dump(mode="json", exclude_defaults=True)
+
+
+def _request(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request to the web UI's API sets for the whole picture."""
+    main = {"steps": payload.get("steps"), "cfg": payload.get("cfg_scale")}
+    if sampler := payload.get("sampler_name"):
+        main["sampler"] = sampler_name(str(sampler), str(payload.get("scheduler") or ""))
+    if payload.get("width") and payload.get("height"):
+        main["size"] = f"{payload['width']}x{payload['height']}"
+    return {key: value for key, value in main.items() if value is not None}
+
+
+def _generation(said: GenerationText) -> dict[str, Any]:
+    """What an infotext says of the whole picture."""
+    settings = dict(said.settings)
+    main = {"steps": settings.get("Steps"), "cfg": settings.get("CFG scale")}
+    if sampler := settings.get("Sampler"):
+        main["sampler"] = sampler_name(sampler, settings.get("Schedule type", ""))
+    main["size"] = settings.get("Size")
+    return {key: value for key, value in main.items() if value}
+
+
+def _nothing(path: Path) -> RecipeError:
+    return RecipeError(
+        f"{shown(path)} says nothing of autofix or ADetailer", f"name {_WHAT} that does"
+    )
+
+
+def _one_line(text: str) -> str:
+    """Printable, so that no file's text can end a comment or move a terminal's cursor."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def _encodable(text: str) -> str:
+    """Without half a surrogate pair, which JSON can hold and no file can."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,236 @@
+"""ADetailer's arguments, its infotext keys and our settings say the same, in every direction."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autofix.metadata import GenerationText, format_generation, parse_generation
+from autofix.metadata.adetailer import DEFAULTS, NAMES, infotext_keys, ordinal, tabs_of
+from autofix.metadata.tabs import YOLO_NAMES, args_of, sampler_name, settings_of
+from autofix.recipe import Recipe, parse
+from autofix.values import RegionResult
+from tests.build import region
+from weights.environment import default_store
+
+
+def test_every_argument_has_one_key():
+    assert len(set(NAMES.values())) == len(DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("tab", "suffix"),
+    [(1, ""), (2, " 2nd"), (3, " 3rd"), (4, " 4th"), (11, " 11th"), (13, " 13th"), (22, " 22nd")],
+)
+def test_tabs_have_suffixes(tab, suffix):
+    assert ordinal(tab) == suffix
+    assert list(tabs_of(infotext_keys({"ad_model": "m"}, tab))) == [tab]
+
+
+VALUES = {
+    bool: st.booleans(),
+    int: st.integers(-999, 999),
+    float: st.floats(0, 100).map(lambda value: round(value, 3)),
+    str: st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    type(None): st.text(st.sampled_from("abc.-"), min_size=1, max_size=8),
+}
+ARGS = st.fixed_dictionaries(
+    {"ad_model": st.sampled_from(("face_yolov8n.pt", "a, b: c.pt"))},
+    optional={
+        arg: VALUES[type(default)]
+        for arg, default in DEFAULTS.items()
+        if arg not in ("ad_model", "ad_tab_enable")
+    },
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(ARGS, min_size=1, max_size=4))
+def test_any_arguments_are_read_as_they_were_written(tabs):
+    """What is left out is what has no effect: reading it gives the same keys again."""
+    pairs = [pair for n, args in enumerate(tabs, start=1) for pair in infotext_keys(args, n)]
+    text = format_generation(GenerationText("a cat", settings=(("Steps", "3"),)), extra=pairs)
+    found = tabs_of(parse_generation(text).settings)
+    assert sorted(found) == list(range(1, len(tabs) + 1))
+    for number, args in enumerate(tabs, start=1):
+        written = dict(infotext_keys(args, number))
+        for arg, value in found[number].items():
+            assert str(value) == written[NAMES[arg] + ordinal(number)]
+        assert len(found[number]) == len(written)
+
+
+def test_strange_keys_are_nobodys():
+    assert tabs_of([("ADetailer version", "25"), ("ADetailer nonsense", "1"), ("Steps", "3")]) == {}
+
+
+# A recipe and a tab
+
+
+def results(box=(0, 0, 100, 50), status="fixed", **more):
+    return [RegionResult(region(box, **more), status)]
+
+
+RECIPES = [
+    {},
+    {"detect.detectors": ["face_yolov8n"], "detect.confidence": 0.5, "detect.classes": ["a", "b"]},
+    {"choose.limit": 2, "choose.limit_by": "confidence", "choose.min_ratio": 0.1},
+    {"choose.max_ratio": 0.9, "mask.offset_x": 3, "mask.offset_y": -4, "mask.dilate": -8},
+    {"mask.merge": "merge", "mask.blur": 7},
+    {"mask.merge": "merge-invert", "crop.area": "whole-picture", "crop.size": "512x768"},
+    {"crop.padding": 64, "inpaint.prompt": "a [SEP] b", "inpaint.negative_prompt": "c"},
+    {"inpaint.strength": 0.25, "inpaint.steps": 30, "inpaint.cfg": 5.5},
+    {"inpaint.sampler": "Euler a"},
+]
+PIXELS = {"choose.sort": "none", "mask.dilate": 4, "mask.blur": 4, "crop.padding": 32} | {
+    "detect.detectors": ["face_yolov8n"],
+    "detect.confidence": 0.3,
+    "inpaint.strength": 0.4,
+}
+
+
+@pytest.mark.parametrize("changes", RECIPES)
+def test_a_recipe_in_pixels_comes_back_from_its_arguments(changes):
+    recipe = Recipe().override({**PIXELS, **changes})
+    found, notes = settings_of(args_of(recipe, results()), {})
+    if recipe.crop.area == "whole-picture":  # ADetailer then names no padding
+        found["crop"]["padding"] = recipe.crop.padding
+    assert parse(found, origin="it") == recipe
+    assert notes == []
+
+
+def test_shares_become_pixels_by_the_first_repainted_box():
+    recipe = Recipe()
+    args = args_of(recipe, [*results((0, 0, 10, 10), "kept"), *results((0, 0, 50, 200))])
+    assert [args[f"ad_{key}"] for key in ("dilate_erode", "mask_blur")] == [8, 8]
+    assert args["ad_inpaint_only_masked_padding"] == 64
+    args = args_of(recipe, [])
+    assert [args[f"ad_{key}"] for key in ("dilate_erode", "mask_blur")] == [4, 4]
+    assert args["ad_inpaint_only_masked_padding"] == 32
+
+
+@pytest.mark.parametrize(
+    ("strength", "expected"), [("auto", 0.35), (0.2, 0.2), ((0.5, 0.3), 0.5), (0, 0)]
+)
+def test_the_strength_is_what_was_set_else_what_was_used(strength, expected):
+    recipe = Recipe().override({"inpaint.strength": strength})
+    assert args_of(recipe, results(strength=0.35))["ad_denoising_strength"] == expected
+    used = args_of(recipe, [])["ad_denoising_strength"]
+    assert used == (0.4 if strength == "auto" else expected)
+
+
+@pytest.mark.parametrize(
+    ("detectors", "model", "confidence"),
+    [
+        (["blazeface"], "mediapipe_face_short", 0.75),
+        (["blazeface-full"], "mediapipe_face_full", 0.75),
+        (["face_yolov8n"], "face_yolov8n.pt", 0.3),
+        (["models/eyes v2.pt"], "eyes v2.pt", 0.3),
+        (["C:\\models\\eyes.pt"], "eyes.pt", 0.3),
+        (["hands", "hand_yolov8n"], "hands, hand_yolov8n.pt", 0.75),
+    ],
+)
+def test_detectors_by_their_names(detectors, model, confidence):
+    args = args_of(Recipe().override({"detect.detectors": detectors}), [])
+    assert (args["ad_model"], args["ad_confidence"]) == (model, confidence)
+
+
+def test_prompts_with_rules_are_written_as_each_thing_got_them():
+    given = "[SEP:left] a [SEP] b"
+    recipe = Recipe().override({"inpaint.prompt": given, "inpaint.negative_prompt": "x"})
+    found = [
+        RegionResult(region((0, 0, 9, 9), prompt="a"), "fixed"),
+        RegionResult(region((0, 0, 9, 9), skip="too small"), "skipped"),
+        RegionResult(region((0, 0, 9, 9), prompt="[SKIP]", skip="it says so"), "skipped"),
+        RegionResult(region((0, 0, 9, 9), prompt="b"), "kept"),
+    ]
+    args = args_of(recipe, found)
+    assert args["ad_prompt"] == "a [SEP] [SKIP] [SEP] b"
+    assert args["ad_negative_prompt"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("model", "detector", "shape", "said"),
+    [
+        ("face_yolov8n.pt", "face_yolov8n", "box", ""),
+        ("person_yolov8n-seg.pt", "person_yolov8n-seg", "outline", ""),
+        ("mediapipe_face_full", "blazeface-full", "box", ""),
+        ("mediapipe_face_short", "blazeface", "box", ""),
+        ("mediapipe_face_mesh", "blazeface", "outline", ""),
+        ("mediapipe_face_mesh_eyes_only", "blazeface", "outline", "masks the eyes alone"),
+        ("mine.pt", "mine.pt", "box", "put its file's path in detect.detectors"),
+    ],
+)
+def test_models_by_our_names(model, detector, shape, said):
+    found, notes = settings_of({"ad_model": model}, {})
+    assert found["detect"]["detectors"] == [detector]
+    assert found["mask"]["shape"] == shape
+    assert said in "".join(notes)
+    assert len(notes) == bool(said)
+
+
+def test_every_model_that_is_known_by_name_is_in_the_manifest():
+    store = default_store()
+    for name in (*YOLO_NAMES, "blazeface", "blazeface-full", "hands"):
+        assert store.entry(name)
+
+
+def test_the_default_confidence_is_not_carried_to_a_detector_whose_scores_run_higher():
+    assert "confidence" not in settings_of({"ad_model": "mediapipe_face_full"}, {})[0]["detect"]
+    for model, confidence in (("mediapipe_face_full", 0.5), ("face_yolov8n.pt", 0.3)):
+        found, _ = settings_of({"ad_model": model, "ad_confidence": confidence}, {})
+        assert found["detect"]["confidence"] == confidence
+
+
+def test_a_tab_without_its_own_takes_what_holds_for_the_whole_picture():
+    main = {"steps": 20, "cfg": 5, "sampler": "Euler", "size": "640x960"}
+    found, _ = settings_of({"ad_model": "face_yolov8n.pt"}, main)
+    assert found["crop"]["size"] == "640x960"
+    assert [found["inpaint"][key] for key in ("steps", "cfg", "sampler")] == [20, 5, "Euler"]
+    own = {"ad_use_steps": True, "ad_use_cfg_scale": True, "ad_use_sampler": True} | {
+        "ad_use_inpaint_width_height": True
+    }
+    found, _ = settings_of({"ad_model": "face_yolov8n.pt", **own}, main)
+    assert found["crop"]["size"] == "512x512"
+    assert [found["inpaint"][key] for key in ("steps", "cfg", "sampler")] == [
+        28,
+        7.0,
+        "DPM++ 2M Karras",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "name"),
+    [
+        ("DPM++ 2M", "Karras", "DPM++ 2M Karras"),
+        ("DPM++ 2M Karras", "Karras", "DPM++ 2M Karras"),
+        ("Euler a", "Use same scheduler", "Euler a"),
+        ("Euler a", "Automatic", "Euler a"),
+        ("Euler a", "", "Euler a"),
+    ],
+)
+def test_samplers_with_their_scheduler(sampler, scheduler, name):
+    assert sampler_name(sampler, scheduler) == name
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"ad_use_checkpoint": True, "ad_checkpoint": "x.ckpt"}, "ADetailer checkpoint 'x.ckpt'"),
+        ({"ad_use_vae": True, "ad_vae": "v"}, "ADetailer VAE 'v' has no counterpart"),
+        ({"ad_use_clip_skip": True, "ad_clip_skip": 2}, "ADetailer CLIP skip '2'"),
+        ({"ad_use_noise_multiplier": True}, "ADetailer noise multiplier '1.0'"),
+        ({"ad_restore_face": True}, "ADetailer restore face 'True'"),
+        ({"ad_controlnet_model": "tile"}, "ADetailer ControlNet model 'tile'"),
+        ({"ad_use_sampler": True, "ad_sampler": "Restart"}, "sampler 'Restart' is none of ours"),
+        ({"ad_nonsense": 1}, "ad_nonsense is no argument of ADetailer"),
+    ],
+)
+def test_what_has_no_counterpart_is_named(args, said):
+    found, notes = settings_of({"ad_model": "face_yolov8n.pt", **args}, {})
+    assert len(notes) == 1
+    assert said in notes[0]
+    assert parse(found, origin="it").inpaint.sampler == "auto"
+
+
+@pytest.mark.parametrize("args", [{"ad_checkpoint": "x"}, {"ad_vae": "v"}, {"ad_clip_skip": 2}])
+def test_what_is_not_in_use_is_not_missed(args):
+    assert settings_of({"ad_model": "face_yolov8n.pt", **args}, {})[1] == []
