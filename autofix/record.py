@@ -55,11 +55,13 @@ def outcome_records(outcome: Outcome) -> list[dict[str, Any]]:
 def region_record(region: Region, window: Window | None) -> dict[str, Any]:
     """One region, with nothing done yet: `result` is None, and `reason` says why if it is skipped.
 
-    Boxes are half-open pixel edges of the upright picture; `index` counts from 1, as it is drawn.
+    Boxes are half-open pixel edges of the upright picture; `index` counts
+    from 1, as it is drawn, and `pass` too.
     """
     detection = region.detection
     return {
         "index": region.index + 1,
+        "pass": region.pass_index + 1,
         "label": detection.label,
         "score": round(detection.score, 4),
         "box": [round(edge, 2) for edge in detection.box_xyxy],
@@ -67,6 +69,7 @@ def region_record(region: Region, window: Window | None) -> dict[str, Any]:
         "mask_area": round(region.mask.area, 1),
         "mask_box": list(region.mask.box_xyxy),
         "crop": list(window.box_xyxy) if window else None,
+        "turned": round(window.degrees, 1) if window else None,
         "size": list(window.size_wh) if window else None,
         "strength": region.strength,
         "seed": region.seed,

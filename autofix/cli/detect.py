@@ -81,6 +81,6 @@ def _record(found: Found, pipeline: Pipeline, **more: Any) -> dict[str, Any]:
     return picture_record(
         input=str(found.path),
         recipe=pipeline.recipe.name,
-        model=pipeline.engine.facts.name,
+        model=pipeline.model,
         **{"output": None, **more},
     )

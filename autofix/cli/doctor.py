@@ -15,6 +15,7 @@ import click
 from autofix.errors import AutofixError
 
 if TYPE_CHECKING:
+    from autofix.engines.base import EngineFacts
     from autofix.toolbox import Toolbox
 
 LIBRARIES = {
@@ -123,8 +124,15 @@ def _model(toolbox: Toolbox) -> str:
     facts = toolbox.engine.facts
     return (
         f"model: {facts.name} {facts.identity}, native {facts.size.native} px, "
-        f"strength {facts.strength:g}, {facts.steps} steps, {facts.sampler}"
+        f"strength {_strengths(facts)}, {facts.steps} steps, {facts.sampler}"
     )
+
+
+def _strengths(facts: EngineFacts) -> str:
+    """The tuned strengths in words: 0.4, or 0.5 at 24 px, 0.3 at 96 px."""
+    if len(facts.tuned) == 1:
+        return f"{facts.tuned[0][1]:g}"
+    return ", ".join(f"{strength:g} at {px:g} px" for px, strength in facts.tuned)
 
 
 def _detectors(toolbox: Toolbox) -> str:

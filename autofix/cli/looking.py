@@ -15,9 +15,15 @@ REPAINTED, SKIPPED = (80, 220, 100), (150, 150, 150)
 
 
 def region_line(region: dict[str, Any]) -> str:
-    """One region of a record as a line: number, label, score, box, and what becomes of it."""
+    """One region of a record as a line: number, label, score, box, and what becomes of it.
+
+    Later passes of a recipe number their own things: 2/1 is the first of the second pass.
+    """
     x0, y0, x1, y1 = (round(edge) for edge in region["box"])
-    said = f"  {region['index']}. {region['label']} {region['score']:.2f} at {x0},{y0}-{x1},{y1}"
+    number = (
+        f"{region['index']}." if region["pass"] == 1 else f"{region['pass']}/{region['index']}."
+    )
+    said = f"  {number} {region['label']} {region['score']:.2f} at {x0},{y0}-{x1},{y1}"
     fate = region["result"] or ("skip" if region["reason"] else "repaint")
     if fate in ("repaint", "fixed"):
         fate += f" at strength {region['strength']:g}"
@@ -41,7 +47,7 @@ def overlay(
     for region, window in zip(regions, windows, strict=True):
         colour = _colour(region)
         if window is not None and not region.skip:
-            draw.rectangle(window.box_xyxy, outline=(255, 255, 255), width=1)
+            draw.polygon(window.corners, outline=(255, 255, 255), width=1)
         draw.rectangle(region.detection.box_xyxy, outline=colour, width=round(2 * unit))
         _label(draw, region, colour, font)
     return image
@@ -50,7 +56,8 @@ def overlay(
 def _label(
     draw: ImageDraw.ImageDraw, region: Region, colour: tuple[int, int, int], font: Any
 ) -> None:
-    text = f"{region.index + 1} {region.detection.label} {region.detection.score:.2f}"
+    number = f"{region.pass_index + 1}/" * (region.pass_index > 0) + f"{region.index + 1}"
+    text = f"{number} {region.detection.label} {region.detection.score:.2f}"
     x0, y0 = region.detection.box_xyxy[:2]
     left, top, right, bottom = draw.textbbox((x0, y0), text, font=font, anchor="lb")
     down = max(0, -top)

@@ -13,14 +13,27 @@ from autofix.recipe_file import load
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OPTIONS: dict[str, tuple[str, str, str]] = {
+    "--faces": ("choose.faces", "N,N", "Only these numbers, as `autofix detect` draws them."),
+    "--sort": ("choose.sort", "ORDER", "none, left-right, center-edge, area."),
+    "--limit": ("choose.limit", "N", "Repaint at most so many a picture, the largest."),
     "--model": ("inpaint.model", "NAME|DIR", "builtin, null, or a diffusers folder."),
     "--prompt": ("inpaint.prompt", "TEXT", "What to paint."),
     "--negative-prompt": ("inpaint.negative_prompt", "TEXT", "What not to paint."),
-    "--strength": ("inpaint.strength", "0..1", "Denoising strength."),
+    "--strength": ("inpaint.strength", "0..1[,...]", "Denoising strength, or one for each cycle."),
+    "--cycles": ("inpaint.cycles", "N", "Repaint so many times over."),
+    "--candidates": ("inpaint.candidates", "N", "Repaint with N seeds, keep the best."),
+    "--masked-content": (
+        "inpaint.masked_content",
+        "KIND",
+        "original, fill, latent-noise, latent-nothing.",
+    ),
     "--steps": ("inpaint.steps", "N", "Sampling steps at strength 1."),
     "--cfg": ("inpaint.cfg", "X", "CFG scale."),
     "--sampler": ("inpaint.sampler", "NAME", "Sampler by A1111's name."),
+    "--area": ("crop.area", "AREA", "only-masked or whole-picture."),
+    "--upscaler": ("crop.upscaler", "FILE", "ESRGAN-type model that scales crops up."),
     "--size": ("crop.size", "N|WxH", "Working size; auto is the model's native one."),
+    "--mask-shape": ("mask.shape", "SHAPE", "box, ellipse, outline."),
     "--dilate": ("mask.dilate", "PX|%", "Grow the mask by this much, half on each side."),
     "--mask-blur": ("mask.blur", "PX|%", "Mask blur."),
     "--padding": ("crop.padding", "PX|%", "Only masked padding."),
@@ -32,19 +45,35 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
 }
 """Option -> (recipe key, what it takes, help). Values are checked by the recipe alone."""
 
-NUMBERS = {"inpaint.strength", "inpaint.steps", "inpaint.cfg", "detect.confidence", "seed"} | {
-    "inpaint.batch_size"
+NUMBERS = {
+    "inpaint.strength",
+    "inpaint.steps",
+    "inpaint.cfg",
+    "inpaint.cycles",
+    "inpaint.candidates",
+    "inpaint.batch_size",
+    "detect.confidence",
+    "choose.limit",
+    "seed",
 }
+LISTS = {"choose.faces", "inpaint.strength"}
+"""Recipe keys that take a number, and those that take several between commas."""
+
+FLAGS: dict[str, tuple[str, object, str]] = {
+    "--no-check": ("check.enabled", False, "Paste whatever comes out."),
+    "--soft": ("inpaint.soft", True, "Soft inpainting."),
+    "--turns": ("detect.turns", True, "Find things that lie on their side or head too."),
+    "--trust-pickle": ("detect.trust_pickle", True, "Load model files that can run code."),
+}
+"""Option -> (recipe key, the value it sets, help)."""
 
 
 def recipe_options(command: Command) -> Command:
-    """Give a command --recipe, --detector, --no-check and every option of OPTIONS."""
+    """Give a command --recipe, --detector, and every option of OPTIONS and FLAGS."""
     for option, (_, takes, text) in reversed(OPTIONS.items()):
         command = click.option(option, metavar=takes, help=text)(command)
-    command = click.option("--no-check", is_flag=True, help="Paste whatever comes out.")(command)
-    command = click.option(
-        "--trust-pickle", is_flag=True, help="Load model files that can run code."
-    )(command)
+    for option, (_, _, text) in reversed(FLAGS.items()):
+        command = click.option(option, is_flag=True, help=text)(command)
     command = click.option(
         "--detector",
         "detectors",
@@ -62,19 +91,35 @@ def chosen_recipe(given: dict[str, Any]) -> Recipe:
 
     Raises RecipeError for a recipe or a value that does not hold.
     """
-    changes: dict[str, object] = {}
-    for option, (key, _, _) in OPTIONS.items():
-        value = given.pop(option.removeprefix("--").replace("-", "_"))
-        if value is not None:
-            changes[key] = _number(value) if key in NUMBERS else value
-    if detectors := given.pop("detectors"):
-        changes["detect.detectors"] = list(detectors)
-    if given.pop("no_check"):
-        changes["check.enabled"] = False
-    if given.pop("trust_pickle"):
-        changes["detect.trust_pickle"] = True
+    changes = stated_changes(given)
     recipe = load(given.pop("recipe"))
     return recipe.override(changes) if changes else recipe
+
+
+def stated_changes(given: dict[str, Any]) -> dict[str, object]:
+    """What the options of OPTIONS, FLAGS and --detector say, by recipe key; takes them out."""
+    changes: dict[str, object] = {}
+    for option, (key, _, _) in OPTIONS.items():
+        value = given.pop(_parameter(option))
+        if value is not None:
+            changes[key] = _value(key, value)
+    for option, (key, sets, _) in FLAGS.items():
+        if given.pop(_parameter(option)):
+            changes[key] = sets
+    if detectors := given.pop("detectors"):
+        changes["detect.detectors"] = list(detectors)
+    return changes
+
+
+def _parameter(option: str) -> str:
+    """The name under which click hands a command the option's value."""
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _value(key: str, text: str) -> object:
+    if key in LISTS and ("," in text or key not in NUMBERS):
+        return [_number(part) for part in text.split(",")]
+    return _number(text) if key in NUMBERS else text
 
 
 def _number(text: str) -> object:
