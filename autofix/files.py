@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,12 +20,14 @@ from autofix.values import Picture
 
 __all__ = [
     "Found",
+    "Stamp",
     "content_key",
     "copy",
     "find",
     "is_temporary",
     "read",
     "shown",
+    "stamp",
     "sweep",
     "temporary_name",
     "write",
@@ -35,6 +36,9 @@ __all__ = [
 
 _TEMPORARY = re.compile(r"\.autofix-[0-9a-f]{16}\.part")
 _BLOCK_BYTES = 2**20
+
+Stamp = tuple[int, int, int]
+"""Size in bytes, and the times of change of content and of directory entry, in nanoseconds."""
 
 
 def read(path: Path, *, name: str) -> Picture:
@@ -83,21 +87,27 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise _file_error(path, "written", error) from error
 
 
-def copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path, *, content: str | None = None) -> None:
     """Copies a file byte for byte with its time of change, whole or not at all.
 
-    Nothing happens where both are one file. Raises PictureError.
+    Nothing happens where both are one file. Raises PictureError, also for a source that is no
+    longer what its content key, where that is given, says.
     """
     try:
         if target.exists() and os.path.samefile(source, target):
             return
         with source.open("rb") as stream:
             times = os.fstat(stream.fileno())
-            _atomically(
-                target,
-                lambda copied: shutil.copyfileobj(stream, copied, _BLOCK_BYTES),
-                times_ns=(times.st_atime_ns, times.st_mtime_ns),
-            )
+
+            def fill(copied: BinaryIO) -> None:
+                digest = hashlib.sha256()
+                while block := stream.read(_BLOCK_BYTES):
+                    digest.update(block)
+                    copied.write(block)
+                if content not in (None, digest.hexdigest()):
+                    raise PictureError(f"{shown(source)} was changed meanwhile", "fix it again")
+
+            _atomically(target, fill, times_ns=(times.st_atime_ns, times.st_mtime_ns))
     except OSError as error:
         raise _file_error(source, f"copied to {shown(target)}", error) from error
 
@@ -112,6 +122,15 @@ def content_key(path: Path) -> str:
     except OSError as error:
         raise _file_error(path, "read", error) from error
     return digest.hexdigest()
+
+
+def stamp(path: Path) -> Stamp:
+    """What of a file changes when it does, told without reading it. Raises PictureError."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise _file_error(path, "read", error) from error
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def temporary_name(path: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,17 @@ def find(inputs: Sequence[Path], *, out: Path | None) -> tuple[Found, ...]:
     if out is not None:
         _check_results(found, os.fspath(out))
     return tuple(found.values())
+
+
+def walk(
+    folder: Path, *, out: Path | None, on_error: Callable[[str, OSError], object]
+) -> Iterator[Found]:
+    """What `find` takes of a folder, in no order, while others change it.
+
+    Where a folder cannot be listed, tells `on_error` which and why, and goes on.
+    """
+    avoided = os.path.realpath(out) if out is not None else None
+    return _walked(os.fspath(folder), avoided, on_error)
 
 
 def shown(path: Path | str) -> str:
@@ -95,20 +106,25 @@ def _matching(pattern: str, avoided: str | None) -> list[Found]:
     return _sorted(once.values())
 
 
-def _walked(root: str, avoided: str | None) -> Iterator[Found]:
+def _walked(
+    root: str, avoided: str | None, on_error: Callable[[str, OSError], object] | None = None
+) -> Iterator[Found]:
     """The pictures in a folder and below it; folders in it before folders that it links to."""
     real_root = os.path.realpath(root)
-    visited = {avoided} - {real_root}
+    results = None if _inside(real_root, avoided) else avoided
+    visited = set[str]()
     linked = deque([(root, "")])
     while linked:
         folders = [linked.popleft()]
         while folders:
             folder, prefix = folders.pop()
             real = os.path.realpath(folder)
-            if real in visited or (real != real_root and _inside(real_root, real)):
+            if real in visited or _inside(real, results):
+                continue
+            if real != real_root and _inside(real_root, real):
                 continue
             visited.add(real)
-            for entry in _entries(folder):
+            for entry in _entries(folder, on_error):
                 if entry.is_symlink() and os.path.isdir(entry.path):
                     linked.append((entry.path, f"{prefix}{entry.name}/"))
                 elif entry.is_dir(follow_symlinks=False):
@@ -117,12 +133,17 @@ def _walked(root: str, avoided: str | None) -> Iterator[Found]:
                     yield Found(Path(entry.path), prefix + entry.name)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _entries(
+    folder: str, on_error: Callable[[str, OSError], object] | None
+) -> list[os.DirEntry[str]]:
     """What is in a folder and not hidden, sorted."""
     try:
         with os.scandir(folder) as entries:
             listed = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
+        if on_error is not None:
+            on_error(folder, error)
+            return []
         raise UsageError(
             f"{shown(folder)} cannot be listed ({error.strerror})",
             "give yourself the right to read it, or name the folders beside it",

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from autofix.files import Stamp
+
 FOLDER = ".autofix"
 
 
@@ -15,12 +17,13 @@ class Journal:
     """OUT/.autofix/journal.jsonl: one JSON object a finished picture, each on disk before the next.
 
     A picture is known by its name in the run, its content's sha256, and the fingerprint of recipe
-    and model. A line that a killed run left half written is ignored.
+    and model; what counts is how it was finished last. A line that a killed run left half written
+    is ignored.
     """
 
     def __init__(self, out: Path) -> None:
         self.path = out / FOLDER / "journal.jsonl"
-        self._done = {_key(entry) for entry in _read(self.path)}
+        self._last = {entry["picture"]: _key(entry) for entry in _read(self.path)}
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Journal:
@@ -37,15 +40,28 @@ class Journal:
             self._file = None
 
     def done(self, *, picture: str, content: str, fingerprint: str) -> bool:
-        """Whether this very content was finished under this path with this fingerprint."""
-        return (picture, content, fingerprint) in self._done
+        """Whether this very content was the last to be finished under this path, and with this."""
+        return self._last.get(picture, ())[:2] == (content, fingerprint)
 
-    def add(self, record: dict[str, Any], *, picture: str, content: str, fingerprint: str) -> None:
-        """Note a finished picture."""
+    def untouched(self, *, picture: str, stamp: Stamp, fingerprint: str) -> bool:
+        """Whether what was last finished under this path, with this fingerprint, had this stamp."""
+        return self._last.get(picture, ())[1:] == (fingerprint, stamp)
+
+    def add(
+        self,
+        record: dict[str, Any],
+        *,
+        picture: str,
+        content: str,
+        fingerprint: str,
+        stamp: Stamp | None = None,
+    ) -> None:
+        """Note a finished picture; its stamp is that of the file before its content was read."""
         entry = {
             "picture": picture,
             "content": content,
             "fingerprint": fingerprint,
+            "stamp": stamp,
             "record": record,
         }
         if self._file is None:
@@ -57,7 +73,7 @@ class Journal:
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._done.add(_key(entry))
+        self._last[picture] = _key(entry)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -74,5 +90,6 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _key(entry: dict[str, Any]) -> tuple[str, str, str]:
-    return entry["picture"], entry["content"], entry["fingerprint"]
+def _key(entry: dict[str, Any]) -> tuple[object, ...]:
+    stamp = entry.get("stamp")
+    return entry["content"], entry["fingerprint"], tuple(stamp) if stamp else None

@@ -224,6 +224,31 @@ def test_a_copy_of_nothing_is_named(tmp_path):
     assert all_files(tmp_path) == []
 
 
+def test_a_copy_of_what_was_changed_meanwhile_is_refused(tmp_path):
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    source.write_bytes(b"old")
+    target.write_bytes(b"there")
+    content = files.content_key(source)
+    source.write_bytes(b"half of the n")
+    with pytest.raises(PictureError, match=r"a\.png was changed meanwhile"):
+        files.copy(source, target, content=content)
+    assert target.read_bytes() == b"there"
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png"]
+    files.copy(source, target, content=files.content_key(source))
+    assert target.read_bytes() == b"half of the n"
+
+
+def test_a_stamp_tells_a_changed_file(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    stamp = files.stamp(path)
+    assert files.stamp(path) == stamp
+    os.utime(path, ns=(0, 0))
+    assert files.stamp(path) != stamp
+    with pytest.raises(PictureError, match=r"none\.png cannot be read"):
+        files.stamp(tmp_path / "none.png")
+
+
 def test_bytes_are_written_whole(tmp_path):
     files.write_bytes(tmp_path / "new/a.html", b"<p>")
     assert (tmp_path / "new/a.html").read_bytes() == b"<p>"

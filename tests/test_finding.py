@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofix.errors import UsageError
-from autofix.finding import PICTURE_SUFFIXES, Found, find, shown
+from autofix.finding import PICTURE_SUFFIXES, Found, find, shown, walk
 
 
 def plant(root, *names):
@@ -112,6 +112,30 @@ def test_results_inside_an_input_folder_are_not_inputs(tmp_path):
     plant(tmp_path, "a.png", "fixed/a.png", "fixed/deep/b.png", "fixed2/c.png")
     assert names(tmp_path, out=tmp_path / "fixed") == ["a.png", "fixed2/c.png"]
     assert len(names(tmp_path, out=None)) == 4
+
+
+def test_results_are_not_inputs_by_a_link_either(tmp_path):
+    plant(tmp_path, "in/a.png", "out/sub/b.png")
+    (tmp_path / "in/sub").symlink_to(tmp_path / "out/sub")
+    assert names(tmp_path / "in", out=tmp_path / "out") == ["a.png"]
+
+
+def test_a_folder_can_be_walked_though_a_part_of_it_cannot_be_listed(tmp_path, monkeypatch):
+    plant(tmp_path, "a.png", "gone/b.png", "sub/c.png", "out/d.png")
+    scandir = os.scandir
+
+    def listed(folder):
+        if os.path.basename(folder) == "gone":
+            raise FileNotFoundError(2, "No such file or directory")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    troubles = []
+    found = walk(tmp_path, out=tmp_path / "out", on_error=lambda *each: troubles.append(each))
+    assert sorted(one.relative for one in found) == ["a.png", "sub/c.png"]
+    ((folder, error),) = troubles
+    assert folder == str(tmp_path / "gone")
+    assert error.strerror == "No such file or directory"
 
 
 def test_an_input_folder_inside_the_output_folder_is_taken(tmp_path):

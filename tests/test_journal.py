@@ -16,6 +16,30 @@ def test_what_was_added_is_done_now_and_later(tmp_path):
         assert not later.done(**{**ONE, key: "other"})
 
 
+def test_what_counts_is_how_a_picture_was_finished_last(tmp_path):
+    other = {**ONE, "content": "d" * 64}
+    with Journal(tmp_path) as journal:
+        for each in (ONE, other):
+            journal.add({}, **each)
+    for each in (journal, Journal(tmp_path)):
+        assert each.done(**other)
+        assert not each.done(**ONE)  # its result was replaced
+
+
+def test_a_file_is_untouched_if_its_stamp_is_the_last_one(tmp_path):
+    name = {key: ONE[key] for key in ("picture", "fingerprint")}
+    with Journal(tmp_path) as journal:
+        assert not journal.untouched(stamp=(1, 2, 3), **name)
+        journal.add({}, stamp=(1, 2, 3), **ONE)
+    for each in (journal, Journal(tmp_path)):
+        assert each.untouched(stamp=(1, 2, 3), **name)
+        assert not each.untouched(stamp=(1, 2, 4), **name)
+        assert not each.untouched(stamp=(1, 2, 3), **{**name, "fingerprint": "other"})
+    with Journal(tmp_path) as journal:
+        journal.add({}, **ONE)  # as an older version did, that knew no stamps
+        assert not journal.untouched(stamp=(1, 2, 3), **name)
+
+
 def test_a_journal_nobody_wrote_to_leaves_no_trace(tmp_path):
     with Journal(tmp_path / "out") as journal:
         assert not journal.done(**ONE)

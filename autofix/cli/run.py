@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -17,10 +16,12 @@ from tqdm import tqdm
 from autofix.cli.looking import region_line
 from autofix.cli.options import chosen_recipe, recipe_options
 from autofix.cli.pulling import download_bar
+from autofix.cli.telling import open_jsonl, pictures, regions, tell, tell_unread_prompts
 from autofix.errors import UsageError
 from autofix.files import Found, find, shown
-from autofix.frontends.batch import Batch, Destination, Record
+from autofix.frontends.batch import Batch, Destination
 from autofix.pipeline import Pipeline
+from autofix.recipe import Check
 from autofix.toolbox import Toolbox
 
 
@@ -31,6 +32,7 @@ from autofix.toolbox import Toolbox
 @click.option("--backup", type=click.Path(path_type=Path), help="Copy originals here first.")
 @click.option("--force", is_flag=True, help="Fix again what an earlier run finished.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--keep-candidates", is_flag=True, help="Save all --candidates beside the results.")
 @click.option("--jsonl", metavar="FILE|-", help="One JSON object a picture.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="One line a region.")
@@ -42,6 +44,7 @@ def command(
     backup: Path | None,
     force: bool,
     dry_run: bool,
+    keep_candidates: bool,
     jsonl: str | None,
     quiet: bool,
     verbose: bool,
@@ -61,16 +64,16 @@ def command(
         Toolbox(recipe, progress=None if quiet else download_bar()) as toolbox,
         ExitStack() as stack,
     ):
-        pipeline = Pipeline(recipe, toolbox)
+        pipeline = Pipeline(recipe, toolbox, keep_candidates=keep_candidates)
         if dry_run:
             return _dry_run(found, pipeline)
-        if recipe.inpaint.prompt and not pipeline.engine.facts.reads_prompt and not quiet:
-            click.echo(f"{pipeline.engine.facts.name} does not read the prompt", err=True)
+        if not quiet:
+            tell_unread_prompts(pipeline)
         batch = Batch(pipeline, destination, force=force)
-        lines = _open_jsonl(jsonl, stack)
+        lines = open_jsonl(jsonl, stack)
         counts: Counter[str] = Counter()
         for record in _with_bar(batch, found, quiet=quiet):
-            _tell(record, counts, lines=lines, verbose=verbose)
+            tell(record, counts, lines=lines, verbose=verbose)
     if not quiet and jsonl != "-":
         click.echo(_summary(counts, destination))
     return 1 if counts["pictures failed"] else 0
@@ -102,36 +105,6 @@ def _with_bar(batch: Batch, found: Sequence[Found], *, quiet: bool) -> Any:
     )
 
 
-def _open_jsonl(jsonl: str | None, stack: ExitStack) -> IO[str] | None:
-    if jsonl is None:
-        return None
-    if jsonl == "-":
-        return sys.stdout
-    try:
-        return stack.enter_context(Path(jsonl).open("w", encoding="ascii"))
-    except OSError as error:
-        raise UsageError(
-            f"--jsonl {jsonl!r} cannot be written: {error}", "name a file in a folder that exists"
-        ) from error
-
-
-def _tell(record: Record, counts: Counter[str], *, lines: IO[str] | None, verbose: bool) -> None:
-    counts[f"pictures {record['status']}"] += 1
-    for region in record["regions"]:
-        counts[f"regions {region['result']}"] += 1
-    if lines is not None:
-        lines.write(json.dumps(record) + "\n")
-        lines.flush()
-    if record["status"] == "failed":
-        name = shown(Path(record["input"]))
-        where = "" if name in record["reason"] else f"{name}: "
-        tqdm.write(f"failed: {where}{record['reason']}", file=sys.stderr)
-    if verbose:
-        tqdm.write(f"{record['status']}: {shown(Path(record['input']))}", file=sys.stderr)
-        for said in (*record["notes"], *map(region_line, record["regions"])):
-            tqdm.write(said, file=sys.stderr)
-
-
 def _dry_run(found: Sequence[Found], pipeline: Pipeline) -> int:
     from autofix.cli.detect import look
 
@@ -141,18 +114,28 @@ def _dry_run(found: Sequence[Found], pipeline: Pipeline) -> int:
         for region in record["regions"]:
             click.echo(region_line(region))
         failed |= record["status"] == "failed"
+    for each in pipeline.passes:
+        click.echo(
+            _check_in_words(each.recipe.check.for_model(faithful=each.engine.facts.faithful))
+        )
     return int(failed)
 
 
-def _summary(counts: Counter[str], destination: Destination) -> str:
-    def part(kind: str, statuses: tuple[str, ...]) -> str:
-        return ", ".join(
-            f"{counts[f'{kind} {status}']} {status}"
-            for status in statuses
-            if counts[f"{kind} {status}"]
-        )
+def _check_in_words(settings: Check) -> str:
+    """What every repaint would have to hold before it is pasted."""
+    if not settings.enabled:
+        return "check: off, whatever comes out is pasted"
+    bounds = ", ".join(
+        f"{name} {value:g}"
+        for name, value in settings.model_dump().items()
+        if name.startswith(("min_", "max_"))
+    )
+    return (
+        f"check: each repaint must hold {bounds}; a refused one is tried again {settings.retries} "
+        "times, then the original is kept (docs/checks.md says what each bound means)"
+    )
 
-    pictures = part("pictures", ("fixed", "unchanged", "done", "failed")) or "none"
-    regions = part("regions", ("fixed", "kept", "skipped", "failed")) or "none found"
+
+def _summary(counts: Counter[str], destination: Destination) -> str:
     place = destination.out or "their own places"
-    return f"pictures: {pictures}; faces and hands: {regions}; results in {place}"
+    return f"pictures: {pictures(counts)}; faces and hands: {regions(counts)}; results in {place}"

@@ -15,7 +15,7 @@ from autofix.files import Found
 from autofix.journal import Journal
 from autofix.pipeline import Pipeline
 from autofix.record import outcome_records, picture_record, version
-from autofix.values import Outcome, Picture
+from autofix.values import Outcome, Picture, Region
 
 AT_ONCE = 8
 """Pictures decoded together, so that their crops share batches."""
@@ -41,14 +41,21 @@ class Destination:
 
 
 @dataclass(frozen=True)
-class _Item:
+class Item:
+    """A picture that was read: what its file was like before, its content key, its pixels."""
+
     found: Found
+    stamp: files.Stamp
     content: str
     picture: Picture
 
 
 class Batch:
-    """Fixes files one after the other, many at a time. One record a picture, in order."""
+    """Fixes files one after the other, many at a time. One record a picture, in order.
+
+    `run` is for files that are there; those that see to the arrival of pictures `read` each and
+    `fix` those that could be read, at most AT_ONCE together.
+    """
 
     def __init__(
         self, pipeline: Pipeline, destination: Destination, *, force: bool = False
@@ -56,8 +63,8 @@ class Batch:
         self.pipeline = pipeline
         self.destination = destination
         self.force = force
-        engine = pipeline.engine.facts
-        text = f"{pipeline.recipe.fingerprint} {engine.identity} {version()}"
+        models = " ".join(engine.facts.identity for engine in pipeline.engines)
+        text = f"{pipeline.recipe.fingerprint} {models} {version()}"
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run(self, found: Sequence[Found]) -> Iterator[Record]:
@@ -69,27 +76,33 @@ class Batch:
             for start in range(0, len(found), AT_ONCE):
                 items = []
                 for each in found[start : start + AT_ONCE]:
-                    ready = self._read(each, journal)
-                    if isinstance(ready, _Item):
+                    ready = self.read(each, journal)
+                    if isinstance(ready, Item):
                         items.append(ready)
                     else:
                         yield ready
-                yield from self._fix(items, journal)
+                yield from self.fix(items, journal)
 
-    def _read(self, found: Found, journal: Journal) -> _Item | Record:
+    def read(self, found: Found, journal: Journal) -> Item | Record:
+        """A picture to be fixed; or the record of one that is done, or that cannot be read."""
+        name = {"picture": self._key(found), "fingerprint": self.fingerprint}
         try:
-            content = files.content_key(found.path)
-            known = journal.done(
-                picture=self._key(found), content=content, fingerprint=self.fingerprint
-            )
-            if known and not self.force and self.destination.target(found).is_file():
+            stamp = files.stamp(found.path)
+            there = not self.force and self.destination.target(found).is_file()
+            if there and journal.untouched(stamp=stamp, **name):
                 return self._record(found, "done")
-            return _Item(found, content, files.read(found.path, name=found.relative))
+            content = files.content_key(found.path)
+            if there and journal.done(content=content, **name):
+                return self._record(found, "done")
+            return Item(found, stamp, content, files.read(found.path, name=found.relative))
         except (AutofixError, OSError) as error:
             return self._record(found, "failed", reason=str(error))
 
-    def _fix(self, items: Sequence[_Item], journal: Journal) -> Iterator[Record]:
-        """Fix pictures together; where that fails, each alone, so that one bad one fails alone."""
+    def fix(self, items: Sequence[Item], journal: Journal) -> Iterator[Record]:
+        """Fix pictures together; where that fails, each alone, so that one bad one fails alone.
+
+        Of nothing, opens the detectors. Raises UsageError.
+        """
         started = time.perf_counter()
         try:
             outcomes = self.pipeline.fix([item.picture for item in items])
@@ -98,7 +111,7 @@ class Batch:
         except Exception as error:
             if len(items) > 1:
                 for item in items:
-                    yield from self._fix([item], journal)
+                    yield from self.fix([item], journal)
             else:
                 reason = f"{type(error).__name__}: {error}"
                 yield self._record(items[0].found, "failed", reason=reason)
@@ -107,7 +120,7 @@ class Batch:
         for item, outcome in zip(items, outcomes, strict=True):
             yield self._finish(item, outcome, seconds, journal)
 
-    def _finish(self, item: _Item, outcome: Outcome, seconds: float, journal: Journal) -> Record:
+    def _finish(self, item: Item, outcome: Outcome, seconds: float, journal: Journal) -> Record:
         target = self.destination.target(item.found)
         try:
             self._store(item, outcome, target)
@@ -131,17 +144,21 @@ class Batch:
                 picture=self._key(item.found),
                 # In place the next run meets the fixed file, not this one.
                 content=files.content_key(target) if in_place else item.content,
+                stamp=files.stamp(target) if in_place else item.stamp,
                 fingerprint=self.fingerprint,
             )
         return record
 
-    def _store(self, item: _Item, outcome: Outcome, target: Path) -> None:
+    def _store(self, item: Item, outcome: Outcome, target: Path) -> None:
         if self.destination.backup is not None and outcome.changed:
             files.copy(item.found.path, self.destination.backup / item.found.relative)
         if outcome.changed:
             files.write(outcome.picture, target)
         else:
-            files.copy(item.found.path, target)
+            files.copy(item.found.path, target, content=item.content)
+        for result in outcome.results:
+            for number, candidate in enumerate(result.candidates, start=1):
+                files.write(candidate, _candidate_path(target, result.region, number))
 
     def _key(self, found: Found) -> str:
         """What the journal knows a picture by: in place, relative names need not differ."""
@@ -152,6 +169,12 @@ class Batch:
             input=str(found.path),
             status=status,
             recipe=self.pipeline.recipe.name,
-            model=self.pipeline.engine.facts.name,
+            model=self.pipeline.model,
             **{"output": None, **more},
         )
+
+
+def _candidate_path(target: Path, region: Region, number: int) -> Path:
+    """Beside the output: group.face2.candidate1.png, the best first."""
+    label = f"{region.detection.label}{region.index + 1}"
+    return target.with_name(f"{target.stem}.{label}.candidate{number}{target.suffix}")

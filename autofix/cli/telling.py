@@ -1,0 +1,74 @@
+"""How run and watch tell what becomes of pictures: lines on stderr, JSON lines, and counts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from tqdm import tqdm
+
+from autofix.cli.looking import region_line
+from autofix.errors import UsageError
+from autofix.files import shown
+from autofix.pipeline import Pipeline
+
+
+def open_jsonl(jsonl: str | None, stack: ExitStack, *, append: bool = False) -> IO[str] | None:
+    """What --jsonl FILE|- stands for; `append` keeps what is in the file. Raises UsageError."""
+    if jsonl is None:
+        return None
+    if jsonl == "-":
+        return sys.stdout
+    try:
+        return stack.enter_context(Path(jsonl).open("a" if append else "w", encoding="ascii"))
+    except OSError as error:
+        raise UsageError(
+            f"--jsonl {jsonl!r} cannot be written: {error}", "name a file in a folder that exists"
+        ) from error
+
+
+def tell(
+    record: dict[str, Any], counts: Counter[str], *, lines: IO[str] | None, verbose: bool
+) -> None:
+    """Count a record's picture and regions, write it as JSON, and name a failed one on stderr."""
+    counts[f"pictures {record['status']}"] += 1
+    for region in record["regions"]:
+        counts[f"regions {region['result']}"] += 1
+    if lines is not None:
+        lines.write(json.dumps(record) + "\n")
+        lines.flush()
+    if record["status"] == "failed":
+        name = shown(Path(record["input"]))
+        where = "" if name in record["reason"] else f"{name}: "
+        tqdm.write(f"failed: {where}{record['reason']}", file=sys.stderr)
+    if verbose:
+        tqdm.write(f"{record['status']}: {shown(Path(record['input']))}", file=sys.stderr)
+        for said in (*record["notes"], *map(region_line, record["regions"])):
+            tqdm.write(said, file=sys.stderr)
+
+
+def tell_unread_prompts(pipeline: Pipeline) -> None:
+    """Say on stderr which models do not read the prompts they are given."""
+    for each in pipeline.passes:
+        if each.recipe.inpaint.prompt and not each.engine.facts.reads_prompt:
+            click.echo(f"{each.engine.facts.name} does not read the prompt", err=True)
+
+
+def pictures(counts: Counter[str]) -> str:
+    """What became of the pictures: 3 fixed, 1 failed."""
+    return _part(counts, "pictures", ("fixed", "unchanged", "done", "failed")) or "none"
+
+
+def regions(counts: Counter[str]) -> str:
+    """What became of the faces and hands."""
+    return _part(counts, "regions", ("fixed", "kept", "skipped", "failed")) or "none found"
+
+
+def _part(counts: Counter[str], kind: str, statuses: tuple[str, ...]) -> str:
+    numbers = {status: counts[f"{kind} {status}"] for status in statuses}
+    return ", ".join(f"{number} {status}" for status, number in numbers.items() if number)

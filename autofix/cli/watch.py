@@ -1,0 +1,195 @@
+"""autofix watch: fix pictures as they arrive."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+from tqdm import tqdm
+
+from autofix.cli.options import chosen_recipe, recipe_options
+from autofix.cli.pulling import download_bar
+from autofix.cli.serve import hook_roots
+from autofix.cli.telling import open_jsonl, pictures, tell, tell_unread_prompts
+from autofix.errors import AutofixError
+from autofix.files import shown
+from autofix.frontends.batch import Batch, Destination
+from autofix.frontends.hook import answering
+from autofix.frontends.local import listening
+from autofix.frontends.watch import Watcher
+from autofix.frontends.worker import Worker
+from autofix.pipeline import Pipeline
+from autofix.toolbox import Toolbox
+
+
+@click.command()
+@click.argument(
+    "folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR..."
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="The folder for results."
+)
+@click.option("--no-existing", is_flag=True, help="Leave what is there at the start as it is.")
+@click.option("--poll", is_flag=True, help="Look every second: for network shares.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give a picture so long to become complete.",
+)
+@click.option(
+    "--idle-unload",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Drop the models after so long without work; 0 keeps them.",
+)
+@click.option("--serve", is_flag=True, help="Answer `autofix hook` too.")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="With --serve: where it may fix files; repeatable. Else the current folder.",
+)
+@click.option("--keep-candidates", is_flag=True, help="Save all --candidates beside the results.")
+@click.option("--jsonl", metavar="FILE|-", help="One JSON object a picture, added to the file.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="One line a region.")
+@recipe_options
+def command(
+    folders: tuple[Path, ...],
+    out: Path,
+    no_existing: bool,
+    poll: bool,
+    patience: float,
+    idle_unload: float,
+    serve: bool,
+    roots: tuple[Path, ...],
+    keep_candidates: bool,
+    jsonl: str | None,
+    quiet: bool,
+    verbose: bool,
+    **settings: Any,
+) -> int:
+    """Fix the pictures in folders, and below them, then each that arrives.
+
+    Results mirror the folders' trees under OUT; those of several folders go below each one's name.
+    A picture that changes is fixed again. Ctrl-C or SIGTERM ends it after the batch in hand, a
+    second Ctrl-C at once; started again, it goes on with what it has missed.
+    """
+    recipe = chosen_recipe(settings)
+    with (
+        Toolbox(recipe, progress=None if quiet else download_bar()) as toolbox,
+        ExitStack() as stack,
+    ):
+        pipeline = Pipeline(recipe, toolbox, keep_candidates=keep_candidates)
+        if serve:
+            pipeline = stack.enter_context(_served(pipeline, roots, idle_unload))
+        status = stack.enter_context(_Status(quiet=quiet))
+        watcher = Watcher(
+            folders,
+            Batch(pipeline, Destination(out, out)),
+            existing=not no_existing,
+            poll=poll,
+            patience=patience,
+            idle_unload=idle_unload * 60,
+            unload=lambda: None if serve else _unload(toolbox),
+            note=status.note,
+        )
+        if not quiet:
+            tell_unread_prompts(pipeline)
+        lines = open_jsonl(jsonl, stack, append=True)
+        stack.enter_context(_stopped_by_signals(watcher))
+        watched = ", ".join(shown(folder) for folder in folders)
+        status.note(f"watching {watched}; results in {shown(out)}")
+        try:
+            for record in watcher.run():
+                tell(record, status.counts, lines=lines, verbose=verbose)
+                status.note(f"{len(watcher.arrivals)} waiting", passing=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+            raise AutofixError(
+                "nobody reads what --jsonl - writes any more", "start both again; no result is lost"
+            ) from None
+    return 0
+
+
+class _Status:
+    """What the watcher is at: one line that is drawn anew, or where that cannot be a few lines."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.counts: Counter[str] = Counter()
+        self._lines = not quiet and not sys.stderr.isatty()
+        self._bar: tqdm[NoReturn] = tqdm(
+            bar_format="{desc}", disable=quiet or self._lines, file=sys.stderr, position=0
+        )
+
+    def __enter__(self) -> _Status:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def note(self, text: str, *, passing: bool = False) -> None:
+        """Say it with what was done so far; `passing`: only where it can be drawn over."""
+        done = f"{pictures(self.counts)}; " if self.counts else ""
+        line = f"autofix watch: {done}{text}"
+        self._bar.set_description_str(line)
+        if self._lines and not passing:
+            click.echo(line, err=True)
+
+
+@contextmanager
+def _served(pipeline: Pipeline, roots: Sequence[Path], idle_unload: float) -> Iterator[Pipeline]:
+    """The pipeline for the watcher, while a worker that answers `autofix hook` owns the models."""
+    with (
+        Worker(pipeline, idle_seconds=idle_unload * 60 or None) as worker,
+        listening(answering(worker, hook_roots(roots))),
+    ):
+        yield worker.lent
+
+
+@contextmanager
+def _stopped_by_signals(watcher: Watcher) -> Iterator[None]:
+    """SIGTERM and Ctrl-C stop the watcher after the batch in hand; Ctrl-C then stops at once."""
+    stopping = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stopping = True
+        watcher.stop()
+
+    names = ("SIGINT", "SIGTERM", "SIGBREAK")
+    before = {
+        number: signal.signal(number, stop)
+        for number in (getattr(signal, name, None) for name in names)
+        if number is not None
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _unload(toolbox: Toolbox) -> None:
+    toolbox.close()
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # else torch keeps the freed memory for itself

@@ -1,0 +1,54 @@
+"""One watcher an output folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from autofix.errors import UsageError
+from autofix.files import shown, write_bytes
+from autofix.journal import FOLDER
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Holds OUT/.autofix/watch.lock, with the process's number in watch.pid beside it.
+
+    The system itself lets go of it when the process ends, however that happens. Raises UsageError
+    while another process holds it.
+    """
+    folder = out / FOLDER
+    holder = folder / "watch.pid"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "watch.lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"another watcher ({_said(holder)}) puts its results into {shown(out)}",
+            "stop that one, or give another folder with -o",
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"{shown(out)} cannot be written ({error.strerror or error})",
+            "check its permissions, or give another folder with -o",
+        ) from error
+    try:
+        write_bytes(holder, f"process {os.getpid()} on {platform.node()}\n".encode())
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()
+
+
+def _said(holder: Path) -> str:
+    try:
+        return shown(holder.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError):
+        return "of an unknown process"

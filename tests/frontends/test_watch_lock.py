@@ -1,0 +1,75 @@
+"""One watcher an output folder, and none of the dead in its way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from autofix.errors import UsageError
+from autofix.frontends.lock import held
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from autofix.frontends.lock import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds tmp_path/out."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "out")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_holder_is_refused_and_told_of_the_first(holder, tmp_path):
+    with (
+        pytest.raises(UsageError, match=f"another watcher .process {holder.pid} on") as refused,
+        held(tmp_path / "out"),
+    ):
+        pass
+    assert str(tmp_path / "out") in str(refused.value)
+    assert "give another folder with -o" in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_it_is_refused_too_where_nothing_is_known_of_the_first(holder, tmp_path, content):
+    path = tmp_path / "out/.autofix/watch.pid"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(UsageError, match="unknown process"), held(tmp_path / "out"):
+        pass
+
+
+def test_a_holder_that_was_killed_holds_nothing(holder, tmp_path):
+    holder.kill()
+    holder.wait()
+    with held(tmp_path / "out"):
+        said = (tmp_path / "out/.autofix/watch.pid").read_text(encoding="utf-8")
+        assert f"process {os.getpid()} " in said
+    assert not (tmp_path / "out/.autofix/watch.pid").exists()
+
+
+def test_it_can_be_held_again_and_again_and_folders_do_not_mind_each_other(tmp_path):
+    for _ in range(2):
+        with held(tmp_path / "out"), held(tmp_path / "other"):
+            pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match="cannot be written"), held(tmp_path / "file"):
+        pass
