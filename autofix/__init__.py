@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autofix.errors import AutofixError as AutofixError
     from autofix.fixer import Fixer as Fixer
+    from autofix.frontends.attach import attach as attach
+    from autofix.frontends.attach import detach as detach
     from autofix.recipe import Recipe as Recipe
     from autofix.values import Outcome as Outcome
     from autofix.values import Picture as Picture
@@ -25,9 +27,21 @@ _HOMES = {
     "Recipe": "autofix.recipe",
     "Region": "autofix.values",
     "RegionResult": "autofix.values",
+    "attach": "autofix.frontends.attach",
+    "detach": "autofix.frontends.attach",
 }
 
-__all__ = ["AutofixError", "Fixer", "Outcome", "Picture", "Recipe", "Region", "RegionResult"]
+__all__ = [
+    "AutofixError",
+    "Fixer",
+    "Outcome",
+    "Picture",
+    "Recipe",
+    "Region",
+    "RegionResult",
+    "attach",
+    "detach",
+]
 
 
 def __getattr__(name: str) -> Any:

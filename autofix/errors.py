@@ -3,6 +3,7 @@
     AutofixError              exit code 1
     ├── PictureError          a picture that cannot be read or written
     ├── EngineError           an engine that could not repaint
+    ├── BusyError             a worker that takes no more for now
     └── UsageError            exit code 2: wrong usage
         ├── RecipeError       a recipe, or an option, that does not hold
         ├── ModelError        a model that is missing or cannot be used
@@ -32,6 +33,10 @@ class PictureError(AutofixError):
 
 class EngineError(AutofixError):
     """An engine that could not repaint a region. The region's original pixels are kept."""
+
+
+class BusyError(AutofixError):
+    """A worker that takes no more for now. Nothing was done."""
 
 
 class UsageError(AutofixError):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from autofix.errors import RecipeError
 from autofix.pipeline import Pipeline
 from autofix.recipe import Recipe
 from autofix.recipe_file import load
@@ -28,20 +30,30 @@ class Fixer:
     """
 
     def __init__(
-        self, recipe: Recipe | str = "face", *, model: str | None = None, **overrides: object
+        self,
+        recipe: Recipe | str = "face",
+        *,
+        model: str | None = None,
+        pipe: Any = None,
+        **overrides: object,
     ) -> None:
         """`recipe`: a Recipe, a shipped name, or a TOML file; `model` as for `--model`.
 
+        `pipe` is a loaded diffusers pipeline whose weights repaint, whatever the recipe's model is.
         Further settings by dotted name with two underscores for the dot:
         `Fixer(inpaint__strength=0.3)`. Raises RecipeError, and ModelError where there is no model.
         """
         changes = {key.replace("__", "."): value for key, value in overrides.items()}
+        if pipe is not None and (model is not None or "inpaint.model" in changes):
+            raise RecipeError(
+                "a pipeline and a model cannot both repaint", "give either pipe or model"
+            )
         if model is not None:
             changes["inpaint.model"] = model
         chosen = load(recipe) if isinstance(recipe, str) else recipe
         self.recipe = chosen.override(changes) if changes else chosen
-        self._toolbox = Toolbox(self.recipe)
-        self._pipeline = Pipeline(self.recipe, self._toolbox)
+        self._toolbox = Toolbox(self.recipe, pipe=pipe)
+        self.pipeline = Pipeline(self.recipe, self._toolbox)
 
     def __enter__(self) -> Fixer:
         return self
@@ -56,13 +68,13 @@ class Fixer:
 
     def fix(self, image: AnyPicture) -> Outcome:
         """The Outcome for one picture: PIL, RGB uint8 array (height x width x 3), or Picture."""
-        return self._pipeline.fix([_picture(image)])[0]
+        return self.pipeline.fix([_picture(image)])[0]
 
     def fix_many(self, images: Iterable[AnyPicture], *, at_once: int = 8) -> Iterator[Outcome]:
         """Outcomes in the pictures' order; crops of `at_once` pictures share batches."""
         pictures = map(_picture, images)
         while chunk := list(itertools.islice(pictures, at_once)):
-            yield from self._pipeline.fix(chunk)
+            yield from self.pipeline.fix(chunk)
 
     def close(self) -> None:
         """Drop the models."""

@@ -13,9 +13,12 @@ import click
 
 COMMANDS = {
     "run": "Fix files and folders into another folder.",
+    "watch": "Fix pictures as they arrive in a folder.",
+    "serve": "Keep the models loaded, and fix pictures that other programs send.",
+    "hook": "Fix files in place, as a generator's command after saving.",
     "detect": "Show what would be fixed.",
     "weights": "The model files: list, pull, verify, path.",
-    "recipe": "The settings: list, show, check.",
+    "recipe": "The settings: list, show, check, import.",
     "doctor": "Say whether a run would work here, and what is missing.",
 }
 """Command -> what it does. Command x lives in autofix/cli/x.py as `command`."""

@@ -1,0 +1,100 @@
+"""What POST /fix answers with: the picture, and what was done to it."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from autofix.decode import PILLOW_ERRORS
+from autofix.encode import encode
+from autofix.errors import PictureError
+from autofix.record import outcome_records, picture_record
+from autofix.values import Outcome
+
+Record = dict[str, Any]
+
+OUTCOME_HEADER = "X-Autofix-Outcome"
+HEADER_BYTES = 4096
+"""An outcome that is longer is cut for its header: proxies refuse long ones."""
+
+MEDIA_TYPES = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "TIFF": "image/tiff",
+    "BMP": "image/bmp",
+}
+"""Pillow's name of a format -> what HTTP calls it."""
+
+MIXED = "multipart/mixed"
+
+
+def fixed_file(outcome: Outcome, original: bytes) -> tuple[bytes, str]:
+    """The picture's file and its media type; the original's very bytes where nothing was changed.
+
+    Raises PictureError where its format cannot hold what was fixed.
+    """
+    kind = outcome.picture.source.format
+    try:
+        data = encode(outcome.picture, kind) if outcome.changed else original
+    except PILLOW_ERRORS as error:
+        raise PictureError(
+            f"{kind} cannot hold the fixed picture ({error})", "send a PNG"
+        ) from error
+    return data, MEDIA_TYPES[kind]
+
+
+def record_of(outcome: Outcome, *, name: str, seconds: float, recipe: str, model: str) -> Record:
+    """The outcome as an object of --jsonl."""
+    status = "failed" if outcome.failed else "fixed" if outcome.changed else "unchanged"
+    return picture_record(
+        input=name,
+        output=None,
+        status=status,
+        reason="; ".join(each.reason for each in outcome.results if each.status == "failed"),
+        notes=outcome.picture.source.notes if outcome.changed else (),
+        regions=outcome_records(outcome),
+        seconds=seconds,
+        recipe=recipe,
+        model=model,
+    )
+
+
+def short(record: Mapping[str, Any]) -> str:
+    """The record as JSON in ASCII of at most HEADER_BYTES: without prompts and checks.
+
+    Regions that do not fit are counted in `regions_left_out`.
+    """
+    regions = [
+        {key: value for key, value in region.items() if key not in ("prompt", "checks")}
+        for region in record["regions"]
+    ]
+    cut = {**record, "reason": record["reason"][:300], "notes": [], "regions": regions}
+    while len(text := json.dumps(cut)) > HEADER_BYTES and regions:
+        regions.pop()
+        cut["regions_left_out"] = len(record["regions"]) - len(regions)
+    return text
+
+
+def mixed(record: Record, data: bytes, media_type: str) -> tuple[bytes, str]:
+    """Both as one multipart/mixed body, the record first, and that body's media type."""
+    boundary = secrets.token_hex(16)
+    parts = (("application/json", json.dumps(record).encode()), (media_type, data))
+    body = b"".join(
+        f"--{boundary}\r\nContent-Type: {kind}\r\n\r\n".encode() + part + b"\r\n"
+        for kind, part in parts
+    )
+    return body + f"--{boundary}--\r\n".encode(), f"{MIXED}; boundary={boundary}"
+
+
+def wants_mixed(accept: str) -> bool:
+    """Whether an Accept header asks for multipart/mixed by name."""
+    for one in accept.lower().split(","):
+        kind, _, rest = one.partition(";")
+        if kind.strip() == MIXED:
+            return not re.search(r"\bq\s*=\s*0(\.0*)?\s*(;|$)", rest)
+    return False

@@ -1,0 +1,189 @@
+"""A diffusers pipeline that fixes the pictures it generates."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from autofix.fixer import Fixer
+from autofix.frontends.forgiving import fix_each
+from autofix.metadata import PARAMETERS_KEY, GenerationText, format_generation
+from autofix.recipe import Recipe
+from autofix.recipe_file import load
+from autofix.values import Outcome, Picture, Pixels, Source
+
+Call = Mapping[str, Any]
+"""What a pipeline was called with, by name."""
+
+_OWN = "_autofix_attachment"
+
+
+def attach(pipe: Any, recipe: Recipe | str = "face", **overrides: object) -> Any:
+    """Have what a diffusers pipeline generates fixed, by its own weights. Returns the pipeline.
+
+    It is called as before, from text or from a picture, and returns the same output; `outcomes`
+    beside its images has one Outcome a picture. One that could not be fixed is returned as it was
+    generated, with a warning and None for its outcome. Prompts, negative prompts and seeds are
+    those of the call, and the recipe's, where it says, come first; guidance scale and steps are
+    those of the call unless the recipe sets them. Latents are returned as they are.
+
+    `recipe` and `overrides` as for Fixer; `detach` undoes it. Raises RecipeError,
+    DetectorSetupError, and ModelError where diffusers cannot inpaint with this pipeline.
+    """
+    detach(pipe)
+    attachment = _Attachment(pipe, recipe, overrides)
+    kind = type(pipe)
+
+    @functools.wraps(kind.__call__)
+    def called(self: Any, *args: Any, **more: Any) -> Any:
+        call = inspect.signature(kind.__call__).bind(self, *args, **more)
+        call.apply_defaults()
+        return attachment.fixed(kind.__call__(self, *args, **more), call.arguments)
+
+    own = {_OWN: attachment, "__call__": called, "detach": detach}
+    # Under its own name, since that is how diffusers knows a pipeline.
+    same = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    pipe.__class__ = type(kind.__name__, (kind,), {**same, **own})
+    return pipe
+
+
+def detach(pipe: Any) -> Any:
+    """Make an attached pipeline what it was. Returns it; nothing happens to any other."""
+    kind = type(pipe)
+    if _OWN in vars(kind):
+        pipe.__class__ = kind.__bases__[0]
+        getattr(kind, _OWN).close()
+    return pipe
+
+
+class _Attachment:
+    """What fixes one pipeline's pictures."""
+
+    def __init__(self, pipe: Any, recipe: Recipe | str, overrides: Mapping[str, Any]) -> None:
+        chosen = load(recipe) if isinstance(recipe, str) else recipe
+        self._stated = _stated(chosen) | {name.removeprefix("inpaint__") for name in overrides}
+        self._fixer = Fixer(chosen, pipe=pipe, **overrides)
+        self._fixer.pipeline.prepare()
+        self._name = type(pipe).__name__
+
+    def close(self) -> None:
+        self._fixer.close()
+
+    def fixed(self, output: Any, call: Call) -> Any:
+        """A pipeline's output with its images fixed and outcomes beside them."""
+        is_tuple = isinstance(output, tuple)
+        images = output[0] if is_tuple else output.images
+        outcomes: list[Outcome | None] = []
+        if call.get("output_type") != "latent":
+            images, outcomes = self._fix(images, call)
+        if is_tuple:
+            answer = _Outputs((images, *output[1:]))
+            answer.outcomes = outcomes
+            return answer
+        output.images, output.outcomes = images, outcomes
+        return output
+
+    def _fix(self, images: Any, call: Call) -> tuple[Any, list[Outcome | None]]:
+        before = _pixels(images)
+        pictures = [
+            Picture(pixels, f"{index}.png", self._source(index, pixels, len(before), call))
+            for index, pixels in enumerate(before)
+        ]
+        recipe = self._fixer.recipe.override(_changes(call, self._stated))
+        outcomes: list[Outcome | None] = []
+        for index, each in enumerate(fix_each(self._fixer.pipeline.using(recipe), pictures)):
+            if isinstance(each, Exception):
+                warnings.warn(f"autofix left picture {index} as it is: {each}", stacklevel=4)
+            outcomes.append(each if isinstance(each, Outcome) else None)
+        after = [
+            each.picture.pixels if each else old for each, old in zip(outcomes, before, strict=True)
+        ]
+        return _put_back(images, before, after), outcomes
+
+    def _source(self, index: int, pixels: Pixels, count: int, call: Call) -> Source:
+        """What a file of the picture would say: how it was generated."""
+        generator = _of(call.get("generator"), index, count)
+        said = GenerationText(
+            prompt=str(_of(call.get("prompt"), index, count) or ""),
+            negative_prompt=str(_of(call.get("negative_prompt"), index, count) or ""),
+            seed=None if generator is None else generator.initial_seed(),
+            settings=(
+                ("Steps", str(call.get("num_inference_steps"))),
+                ("CFG scale", str(call.get("guidance_scale"))),
+                ("Size", f"{pixels.shape[1]}x{pixels.shape[0]}"),
+                ("Pipeline", self._name),
+            ),
+        )
+        return Source(text=((PARAMETERS_KEY, format_generation(said)),))
+
+
+class _Outputs(tuple[Any, ...]):
+    """A pipeline's output where `return_dict` is false."""
+
+    outcomes: list[Outcome | None]
+
+
+def _stated(recipe: Recipe) -> set[str]:
+    """The settings of [inpaint] that the recipe itself sets, for all or some passes."""
+    own = {
+        name for name in recipe.inpaint.model_fields_set if getattr(recipe.inpaint, name) != "auto"
+    }
+    return own.union(*(each.get("inpaint", {}) for each in recipe.passes))
+
+
+def _changes(call: Call, stated: set[str]) -> dict[str, object]:
+    """What of the call's settings holds for the fix too."""
+    scale, steps = call.get("guidance_scale"), call.get("num_inference_steps")
+    found: dict[str, object] = {}
+    if isinstance(scale, float | int) and 0 <= scale <= 100 and "cfg" not in stated:
+        found["inpaint.cfg"] = scale
+    if isinstance(steps, int) and 1 <= steps <= 1000 and "steps" not in stated:
+        found["inpaint.steps"] = steps
+    return found
+
+
+def _of(given: Any, index: int, count: int) -> Any:
+    """The one of a call's list that picture `index` of `count` was made from.
+
+    Pictures of one prompt stand together.
+    """
+    if isinstance(given, list | tuple):
+        return given[index * len(given) // count] if given else None
+    return given
+
+
+def _pixels(images: Any) -> list[Pixels]:
+    """The images as levels, whichever output type they are of."""
+    if isinstance(images, list):
+        return [np.asarray(image.convert("RGB")) for image in images]
+    return [*np.rint(np.nan_to_num(_floats(images)) * 255).clip(0, 255).astype(np.uint8)]
+
+
+def _floats(images: Any) -> NDArray[np.floating[Any]]:
+    """A copy of a batch as an array, batch x height x width x 3, 0 to 1."""
+    if isinstance(images, np.ndarray):
+        return images.copy()
+    return np.array(images.detach().float().cpu().permute(0, 2, 3, 1))
+
+
+def _put_back(images: Any, before: Sequence[Pixels], after: Sequence[Pixels]) -> Any:
+    """The images with the pixels that changed; the others keep every bit."""
+    changed = [(old != new).any(axis=-1) for old, new in zip(before, after, strict=True)]
+    if isinstance(images, list):
+        return [
+            Image.fromarray(new) if where.any() else image
+            for image, new, where in zip(images, after, changed, strict=True)
+        ]
+    values = _floats(images)
+    for value, new, where in zip(values, after, changed, strict=True):
+        value[where] = new[where] / np.float32(255)
+    if isinstance(images, np.ndarray):
+        return values
+    return images.new_tensor(values).permute(0, 3, 1, 2).contiguous()

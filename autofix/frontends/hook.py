@@ -1,0 +1,110 @@
+"""Files fixed in place, one call after the other: by a worker that is warm, or here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autofix.errors import UsageError
+from autofix.finding import Found, shown
+from autofix.frontends import local
+
+if TYPE_CHECKING:  # a call that a worker answers loads no model library
+    from autofix.frontends.batch import Record
+    from autofix.frontends.worker import Worker
+    from autofix.pipeline import Pipeline
+    from autofix.recipe import Recipe
+
+
+def fix_in_place(
+    pipeline: Pipeline, paths: Sequence[Path], backup: Path | None
+) -> Iterator[Record]:
+    """As `autofix run --in-place`: one record a file, folder by folder, each with its own journal.
+
+    Originals go to `backup` under their whole path, so that no two can meet there. Links are
+    followed. Raises UsageError for what is neither a file nor absent, and for settings that do not
+    hold.
+    """
+    from autofix.frontends.batch import Batch, Destination
+
+    found = [Found(path, _full_name(path)) for path in map(_real, paths)]
+    for folder, group in groupby(found, key=lambda one: one.path.parent):
+        each = {one.path: one for one in group}  # each once
+        yield from Batch(pipeline, Destination(None, folder, backup)).run([*each.values()])
+
+
+def ask(
+    paths: Sequence[Path], backup: Path | None, settings: Mapping[str, object]
+) -> Iterator[Record] | None:
+    """The same by the worker that listens, in the order of the paths; None where none does.
+
+    `settings` are by dotted name, and those of `allowed.ALLOWED`. Raises what `local.call` does;
+    UsageError too for a path outside the worker's roots.
+    """
+    places: dict[str, Any] = {
+        "files": [str(path.absolute()) for path in paths],
+        "backup": str(backup.absolute()) if backup else None,
+    }
+    return local.call({**places, "settings": dict(settings)})
+
+
+def answering(worker: Worker, roots: Sequence[Path]) -> Callable[[Any], Iterator[Record]]:
+    """What to answer calls of `ask` with: the worker fixes files that are in one of the roots.
+
+    Links are resolved, in the roots and in what is asked for.
+    """
+    inside = [Path(os.path.realpath(root)) for root in roots]
+
+    def allowed(given: object) -> Path:
+        if not isinstance(given, str) or not os.path.isabs(given):
+            raise UsageError(f"{given!r} is no whole path", "use the same version of autofix")
+        path = Path(os.path.realpath(given))
+        if not any(path.is_relative_to(root) for root in inside):
+            raise UsageError(
+                f"{shown(path)} is outside {' and '.join(map(shown, inside))}",
+                "start autofix with --root and a folder that holds it",
+            )
+        return path
+
+    def answer(message: Mapping[str, Any]) -> Iterator[Record]:
+        from autofix.frontends.allowed import requested
+
+        recipe = requested(worker.pipeline.recipe, message.get("settings") or {})
+        given = message.get("backup")
+        work = _FixFiles(recipe, None if given is None else allowed(given))
+        paths = [_real(allowed(path)) for path in message.get("files") or ()]
+        answers = [worker.submit(work, path, wait=True) for path in paths]
+        yield from (each.result() for each in answers)
+
+    return answer
+
+
+@dataclass(frozen=True)
+class _FixFiles:
+    """A worker's work on paths."""
+
+    recipe: Recipe
+    backup: Path | None
+
+    def do(self, pipeline: Pipeline, items: Sequence[Path]) -> Sequence[Record]:
+        records = fix_in_place(pipeline.using(self.recipe), sorted(items), self.backup)
+        done = {record["input"]: record for record in records}
+        return [done[str(path)] for path in items]
+
+
+def _real(path: Path) -> Path:
+    """The path with its links resolved. Raises UsageError for a folder, a pipe or the like."""
+    path = Path(os.path.realpath(path))
+    if os.path.exists(path) and not path.is_file():
+        raise UsageError(f"{shown(path)} is no file", "autofix run takes folders")
+    return path
+
+
+def _full_name(path: Path) -> str:
+    """The whole path without its root, parted by "/"."""
+    drive = path.drive.strip("\\/:").replace("\\", "/")
+    return "/".join(filter(None, (drive, *path.parts[1:])))

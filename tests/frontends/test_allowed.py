@@ -1,0 +1,88 @@
+"""Whatever clients ask for, they get it, or are told why not."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autofix.errors import RecipeError, UsageError
+from autofix.frontends.allowed import ALLOWED, ForbiddenError, requested
+from autofix.recipe import Recipe
+from autofix.recipe_file import load
+from tests.build import picture
+from tests.frontends.tools import fake_pipeline
+
+FACE = load("face")
+SECTIONS = {"choose", "mask", "crop", "inpaint", "blend", "check", "detect", "passes", "seed"}
+WORDS = [
+    "auto",
+    "4%",
+    "-3",
+    "area",
+    "ellipse",
+    "merge-invert",
+    "free",
+    "poisson",
+    "a {b|c}",
+    "[SEP]",
+]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=4,
+)
+NAMES = st.sampled_from(sorted(ALLOWED | SECTIONS)) | st.text() | st.just("mask.blur.x")
+
+
+def kind_of(name):
+    section, _, key = name.partition(".")
+    fields = Recipe.model_fields
+    if key:
+        fields = fields[section].annotation.model_fields
+    return fields[key or section].annotation
+
+
+def test_all_that_is_allowed_is_a_setting_and_none_is_free_text_but_prompts():
+    texts = {name for name in ALLOWED if kind_of(name) is str}
+    assert texts == {"inpaint.prompt", "inpaint.negative_prompt"}
+
+
+def test_settings_come_by_name_or_as_sections():
+    recipe = requested(FACE, {"inpaint.strength": 0.3, "mask": {"blur": 4}, "seed": 7})
+    assert (recipe.inpaint.strength, recipe.mask.blur.value, recipe.seed) == (0.3, 4, 7)
+    assert requested(FACE, {}) is FACE
+
+
+@pytest.mark.parametrize(
+    "changes", [{"inpaint": {"model": "x"}}, {"detect.detectors": ["x"]}, {"passes": []}]
+)
+def test_what_is_not_allowed_is_forbidden(changes):
+    with pytest.raises(ForbiddenError, match="cannot be set from outside"):
+        requested(FACE, changes)
+
+
+@pytest.mark.parametrize("changes", [{"inpaint.strenght": 1}, {"mask": 5}, {"": 1}, {"mask.": 1}])
+def test_what_does_not_exist_is_an_error_of_the_recipe(changes):
+    with pytest.raises(RecipeError):
+        requested(FACE, changes)
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=4))
+def test_nothing_else_ever_goes_wrong(changes):
+    with contextlib.suppress(UsageError):
+        assert isinstance(requested(FACE, changes), Recipe)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(ALLOWED)), VALUES, max_size=2))
+def test_what_is_accepted_can_be_fixed_with(changes):
+    pipeline = fake_pipeline()
+    try:
+        pipeline = pipeline.using(requested(pipeline.recipe, changes))
+        (outcome,) = pipeline.fix([picture(160, 120)])
+    except UsageError:
+        return
+    assert outcome.picture.size_wh == (160, 120)

@@ -1,0 +1,32 @@
+"""The HTTP service against its own OpenAPI schema, by schemathesis."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from autofix.frontends.serve import Limits, make_app
+from tests.frontends.tools import fake_pipeline, served
+
+CANNOT_HOLD = ("positive_data_acceptance", "negative_data_rejection")
+"""No schema says that bytes are a picture and a text JSON; and a form cannot hold a wrong type:
+what is no text arrives as text, or does not arrive."""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "token"),
+    [(8, ""), (4, "a-token-of-16-signs"), pytest.param(300, "", marks=pytest.mark.slow)],
+)
+def test_no_request_makes_it_fail_or_say_what_its_schema_does_not(seconds, token, tmp_path):
+    app = make_app(fake_pipeline(), Limits(picture_bytes=100_000), token=token)
+    with served(app) as home:
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{home}/openapi.json"]
+        command += ["--checks", "all", "--exclude-checks", ",".join(CANNOT_HOLD), "--seed", "1"]
+        command += ["--max-examples", "100000", "--max-time", str(seconds), "--continue-on-failure"]
+        if token:
+            command += ["--header", f"Authorization: Bearer {token}"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout

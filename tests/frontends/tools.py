@@ -1,0 +1,61 @@
+"""A pipeline that works without models, for tests of what is around it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from types import SimpleNamespace
+
+from autofix.pipeline import Pipeline
+from autofix.recipe_file import load
+from tests.pipeline.fakes import Boxes, Painter
+
+
+def fake_pipeline(engine=None, detector=None, **changes) -> Pipeline:
+    """Finds a box in every picture and paints it grey, as the recipe says."""
+    detector, engine = detector or Boxes((60, 40, 90, 76)), engine or Painter()
+    closed = []
+
+    def toolbox(recipe):
+        tools = SimpleNamespace(
+            detectors=(detector,),
+            detectors_by_name={detector.name: detector},
+            engine=engine,
+            batch_size=lambda size_wh: 8,
+        )
+        return SimpleNamespace(
+            each=(tools,) * len(recipe.each),
+            using=toolbox,
+            close=lambda: closed.append(recipe.name),
+        )
+
+    changes = {key.replace("__", "."): value for key, value in changes.items()}
+    recipe = load("face").override({"check.enabled": False, **changes})
+    pipeline = Pipeline(recipe, toolbox(recipe))
+    pipeline.closed = closed
+    return pipeline
+
+
+@contextlib.contextmanager
+def served(app):
+    """The address at which an application is served over a real socket."""
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+def until(true):
+    """Waits until it is true, half a minute at most."""
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
