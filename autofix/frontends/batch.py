@@ -151,7 +151,7 @@ class Batch:
 
     def _store(self, item: Item, outcome: Outcome, target: Path) -> None:
         if self.destination.backup is not None and outcome.changed:
-            files.copy(item.found.path, self.destination.backup / item.found.relative)
+            files.copy(item.found.path, _free(self.destination.backup / item.found.relative))
         if outcome.changed:
             files.write(outcome.picture, target)
         else:
@@ -172,6 +172,15 @@ class Batch:
             model=self.pipeline.model,
             **{"output": None, **more},
         )
+
+
+def _free(path: Path) -> Path:
+    """The path, or with a number where there is such a file: an earlier backup is never lost."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}.{number}{path.suffix}")
+    return free
 
 
 def _candidate_path(target: Path, region: Region, number: int) -> Path:

@@ -10,16 +10,17 @@ from evaluation.measures import Summary, summary
 
 PSNR_SLACK = 0.5
 RULE = (
-    "The tuned strength is the one with the least landmark error (hiding the fewest faces from the "
-    f"mesh) among those whose PSNR is not more than {PSNR_SLACK:g} dB under that of the best plain "
-    "alternative and that are sharper than the input; where there is none, the one with the best "
+    "The tuned strength is the greatest, and so the crispest, at which the repainted faces are "
+    "sharper than the input, hide no more of them from the mesh, have less landmark error than the "
+    "input and every plain alternative, and have a PSNR not more than "
+    f"{PSNR_SLACK:g} dB under that of the best of them; where there is none, the one with the best "
     "PSNR."
 )
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The strength for one size of face. `holds`: it keeps PSNR and is sharper than the input."""
+    """The strength for one size of face. `holds`: it keeps the `RULE`."""
 
     strength: float
     holds: bool
@@ -28,14 +29,18 @@ class Tuned:
 def tuned(by_strength: Mapping[float, Summary], plain: Mapping[str, Summary]) -> Tuned:
     """Apply the `RULE`; `plain` has the input and the plain alternatives."""
     floor = max(each.psnr for each in plain.values()) - PSNR_SLACK
-    good = {
-        strength: each
+    error = min(each.landmarks for each in plain.values())
+    good = [
+        strength
         for strength, each in by_strength.items()
-        if each.psnr >= floor and each.sharpness > plain["input"].sharpness
-    }
+        if each.psnr >= floor
+        and each.sharpness > plain["input"].sharpness
+        and each.landmarks < error
+        and each.unseen <= plain["input"].unseen
+    ]
     if not good:
         return Tuned(max(by_strength, key=lambda strength: by_strength[strength].psnr), False)
-    return Tuned(min(good, key=lambda each: (good[each].unseen, good[each].landmarks, each)), True)
+    return Tuned(max(good), True)
 
 
 def tune(measured: Measured, strengths: Sequence[float]) -> Tuned:

@@ -14,18 +14,20 @@ from training.networks import COARSE_SIGMA_PX, NATIVE_PX, make_scheduler, make_v
 from weights.checksum import file_sha256, format_sums
 
 STEPS, STRENGTH = 10, 0.4
+TUNED = ((32, 0.4), (53, 0.3), (84, 0.3), (126, 0.2))
+"""Side of a face's box, px, and denoising strength: what `scripts/evaluate_builtin` found."""
 
 FACTS = f"""\
 # Facts about this model that the engine reads; autofix/engines/diffusion.py says what they mean.
 name = "builtin-face"
-version = 1
+version = 2
 labels = ["face"]
 native_size = {NATIVE_PX}
 conditioning = "crop"
 coarse_from_crop = {COARSE_SIGMA_PX:g}
 prompt = false
 steps = {STEPS}
-strength = {STRENGTH}
+strength = {[list(pair) for pair in TUNED]}
 """
 
 

@@ -120,7 +120,10 @@ def test_in_place_keeps_the_original_aside_and_fixes_once(autofix, folder, tmp_p
     assert tree(backup) == ["launch.png"]
     again = objects(autofix(*command).out)
     assert {each["status"] for each in again} == {"failed", "done"}
+    once = (folder / "launch.png").read_bytes()
+    autofix(*command, "--force")
     assert (backup / "launch.png").read_bytes() == original
+    assert (backup / "launch.2.png").read_bytes() == once
 
 
 def test_boxes_can_come_from_a_file(autofix, tmp_path):
