@@ -29,7 +29,7 @@ class Breaker:
     """Sharpens the first face of a picture, and breaks each other one in a way of its own."""
 
     def __init__(self, kinds):
-        self.facts = EngineFacts("breaker", "breaker-1", SizeRule(192))
+        self.facts = EngineFacts("breaker", "breaker-1", SizeRule(192), faithful=True)
         self.kinds = kinds
 
     def repaint(self, crops, settings):
