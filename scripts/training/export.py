@@ -15,7 +15,7 @@ from weights.checksum import file_sha256, format_sums
 
 STEPS, STRENGTH = 10, 0.4
 TUNED = ((32, 0.4), (53, 0.3), (84, 0.3), (126, 0.2))
-"""Side of a face's box, px, and denoising strength: what `scripts/evaluate_builtin` found."""
+"""Side of a face's box, px, and denoising strength: see docs/builtin-model.md, Figures."""
 
 FACTS = f"""\
 # Facts about this model that the engine reads; autofix/engines/diffusion.py says what they mean.
