@@ -9,7 +9,7 @@ from autofix.recipe import Inpaint
 from detectors.detection import Detection
 
 GRID = 0.05
-"""Tuned and dynamic strengths are rounded to this, so that faces of like size share batches."""
+"""Tuned strengths are rounded to this, so that faces of like size share batches."""
 
 
 def strength_of(
@@ -30,12 +30,13 @@ def strength_of(
     if isinstance(given, tuple):
         strength = given[min(cycle, len(given) - 1)]
     elif given == "auto":
-        strength = _rounded(tuned(facts.tuned, min(detection.width, detection.height)))
+        side = min(detection.width, detection.height)
+        strength = round(round(tuned(facts.tuned, side) / GRID) * GRID, 2)
     else:
         strength = float(given)
     if settings.dynamic_power:
         rest = max(1 - detection.area / (picture_wh[0] * picture_wh[1]), 1e-6)
-        strength = _rounded(min(strength * rest**settings.dynamic_power, 1.0))
+        strength = min(strength * rest**settings.dynamic_power, 1.0)
     return strength
 
 
@@ -50,7 +51,3 @@ def tuned(table: tuple[tuple[float, float], ...], side: float) -> float:
         return table[max(after - 1, 0)][1] if after else table[0][1]
     (low, a), (high, b) = table[after - 1], table[after]
     return a + (b - a) * (side - low) / (high - low)
-
-
-def _rounded(strength: float) -> float:
-    return round(round(strength / GRID) * GRID, 2)
