@@ -63,7 +63,7 @@ def pair_of(patch: Patch, width_px: float) -> tuple[Pair, float]:
     scale = min(1.0, WIDTH / max(width_px, 1.0))
     before = _small(patch.crop.pixels.astype(np.float32) / np.float32(255), scale)
     after = _small(np.clip(patch.pixels, 0, 1), scale)
-    alpha = _small(patch.crop.mask.astype(np.float32) / np.float32(255), scale)
+    alpha = _small(patch.paste_mask.astype(np.float32) / np.float32(255), scale)
     pixel = patch.crop.window.scale * scale
     return Pair(rgb_to_lab(before), rgb_to_lab(after), alpha, width_px * scale, pixel), scale
 

@@ -200,6 +200,11 @@ class Patch:
                 f"but got {mask.dtype} of shape {mask.shape}"
             )
 
+    @property
+    def paste_mask(self) -> MaskValues:
+        """What it is pasted through, at working size: its own mask, else its crop's."""
+        return self.crop.mask if self.mask is None else self.mask
+
 
 @dataclass(frozen=True)
 class Finding:

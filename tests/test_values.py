@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from autofix.values import (
     RegionResult,
     SoftMask,
 )
-from tests.build import crop, patch, picture, region
+from tests.build import crop, patch, picture, region, smooth
 
 
 def test_a_picture_cannot_be_written_to():
@@ -77,3 +79,10 @@ def test_an_outcome_tells_changed_from_failed_from_nothing():
     kept = Outcome(seen, (RegionResult(found, "kept", "why"), RegionResult(found, "failed", "why")))
     assert not kept.changed
     assert kept.failed
+
+
+def test_a_patch_is_pasted_through_its_own_mask_where_it_has_one():
+    made = patch(crop(smooth(), region((20, 16, 44, 40)), (10, 6, 54, 46), (44, 40)))
+    own = (made.crop.mask // 2).astype(np.uint8)
+    assert made.paste_mask is made.crop.mask
+    assert np.array_equal(replace(made, mask=own).paste_mask, own)

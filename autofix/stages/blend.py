@@ -68,7 +68,7 @@ def _coloured(patch: Patch, settings: Blend) -> Values:
     values = np.clip(patch.pixels, 0, 1)
     pixels = np.clip(crop.window.uncut(values, box), 0, 1)
     before, after = _small(crop.pixels) / np.float32(255), _small(values)
-    ring = _ring(_small(crop.mask if patch.mask is None else patch.mask) / np.float32(255))
+    ring = _ring(_small(patch.paste_mask) / np.float32(255))
     if ring.sum() < 1:  # the mask fills the crop: nothing to go by
         return pixels
     grid = replace(crop.window, size_wh=(ring.shape[1], ring.shape[0]))

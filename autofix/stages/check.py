@@ -119,7 +119,7 @@ def _measured(patch: Patch, settings: Check) -> tuple[Finding, ...]:
 
 
 def _levels(patch: Patch, settings: Check) -> tuple[Finding, ...]:
-    inside = patch.crop.mask > 127
+    inside = patch.paste_mask > 127
     inside = inside if inside.any() else np.ones_like(inside)
     new, old = np.clip(patch.pixels[inside], 0, 1) * 255, patch.crop.pixels[inside]
     spread = float(new.mean(axis=1).std())
@@ -248,7 +248,7 @@ def _at_work(window: Window, box_xyxy: Box) -> Box:
 
 def _preview(patch: Patch) -> Pixels:
     """The crop as it would look after pasting, at working size."""
-    alpha = patch.crop.mask[..., None].astype(np.float32) / np.float32(255)
+    alpha = patch.paste_mask[..., None].astype(np.float32) / np.float32(255)
     old = patch.crop.pixels.astype(np.float32)
     new = np.clip(patch.pixels, 0, 1) * 255
     return np.rint(old + (new - old) * alpha).astype(np.uint8)
