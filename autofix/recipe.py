@@ -192,11 +192,54 @@ class CropSection(Section):
     )
 
 
+class Control(Section):
+    """One ControlNet: it steers the repaint by a control image made from the crop."""
+
+    model: str = Field(
+        description="A ControlNet: a diffusers folder, a .safetensors file, or a name found in the "
+        "ControlNet folder of [models]."
+    )
+    module: str = Field(
+        "tile_resample",
+        description="What makes the control image: tile_resample, canny, inpaint_only; with the "
+        "control extra also lineart, openpose, depth, scribble. none: the crop itself.",
+    )
+    weight: float = Field(1.0, ge=0, le=2, description="How much it steers.")
+    start: Part = Field(0.0, description="From this share of the steps on.")
+    end: Part = Field(1.0, description="Up to this share of the steps.")
+    down_sampling: float = Field(
+        1.0, ge=1, le=8, description="tile_resample: make the crop so many times smaller first."
+    )
+    low: float = Field(100.0, ge=1, le=255, description="canny: the low threshold.")
+    high: float = Field(200.0, ge=1, le=255, description="canny: the high threshold.")
+
+
 class Inpaint(Section):
     """What repaints, and how."""
 
     model: str = Field(
-        "builtin", description="builtin, null (paints nothing), or a diffusers folder."
+        "builtin",
+        description="builtin, null (paints nothing), a diffusers folder, a checkpoint or "
+        "face-restoration file, a name from [models], or a hub id (owner/name).",
+    )
+    revision: str = Field("", description="Hub id: the branch, tag or commit. Empty: the newest.")
+    trust_pickle: bool = Field(
+        False, description="Load checkpoints (.ckpt .pt .pth .bin) that can run code."
+    )
+    vae: str = Field(
+        "",
+        description="A VAE in place of the model's own: a diffusers folder, a .safetensors file, "
+        "or a name found in the VAE folder of [models].",
+    )
+    clip_skip: int = Field(
+        1, ge=1, le=12, description="CLIP skip, as A1111 counts: 1 is CLIP's last layer."
+    )
+    control: tuple[Control, ...] = Field((), description="ControlNets, several at once.")
+    visibility: Part = Field(
+        1.0, description="Face-restoration networks: how much of their picture shows."
+    )
+    codeformer_weight: Part = Field(
+        0.5, description="CodeFormer: 0 restores most, 1 keeps closest to the face."
     )
     prompt: str = Field(
         "",
@@ -276,6 +319,24 @@ class Inpaint(Section):
         description="Sampling steps at strength 1; strength takes its share of them. "
         "auto: the model's own, else 28.",
     )
+    step_count: Literal["auto", "a1111", "diffusers", "exact"] = Field(
+        "auto",
+        description="How many of the steps are done. a1111: the whole part of strength times "
+        "steps, and one more; diffusers: the whole part alone; exact: all steps, whatever the "
+        "strength. auto: the model's own, else a1111.",
+    )
+    noise_multiplier: float = Field(
+        1.0, ge=0, le=1.5, description="Multiplies the noise that a repaint starts from."
+    )
+    min_guidance_sigma: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Negative Guidance minimum sigma: below this noise level the negative prompt "
+        "is skipped at every second step, which is faster. 0: off.",
+    )
+    guidance_start: Part = Field(0.0, description="CFG only from this share of the steps on.")
+    guidance_end: Part = Field(1.0, description="CFG only up to this share of the steps.")
     cfg: float = Field(7.0, ge=0, le=100, description="CFG scale. 1 or less: no negative prompt.")
     sampler: str = Field(
         "auto",
@@ -287,6 +348,14 @@ class Inpaint(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="auto: float16 on cuda and mps, float32 on the CPU."
+    )
+    vram: Literal["auto", "low", "min"] = Field(
+        "auto",
+        description="auto: all of the model stays on the device. low: only the part at work, and "
+        "the VAE in slices and tiles. min: layer by layer, slow.",
+    )
+    compile: bool = Field(
+        False, description="torch.compile: a slow start, then faster on a GPU; for long runs."
     )
 
 

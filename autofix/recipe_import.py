@@ -90,10 +90,13 @@ def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
     passes = settings.get("passes", [])
     notes: list[str] = []
     for each in (data, *(passes if isinstance(passes, list) else [])):
-        detect = each.get("detect") if isinstance(each, Mapping) else None
-        if isinstance(detect, Mapping) and detect.get("trust_pickle"):
-            each["detect"] = {k: v for k, v in detect.items() if k != "trust_pickle"}
-            notes.append("detect.trust_pickle was set: set it again if you trust the model files")
+        for name in ("detect", "inpaint"):
+            section = each.get(name) if isinstance(each, Mapping) else None
+            if isinstance(section, Mapping) and section.get("trust_pickle"):
+                each[name] = {k: v for k, v in section.items() if k != "trust_pickle"}
+                notes.append(
+                    f"{name}.trust_pickle was set: set it again if you trust the model files"
+                )
     recipe = parse({**data, "passes": passes}, origin=f"the record in {shown(path)}")
     return Imported(recipe, tuple(notes))
 

@@ -117,12 +117,12 @@ class Toolbox:
         path = Path(self.recipe.crop.upscaler).expanduser()
         key = (path, settings.device, settings.dtype)
         if key not in self._opened:
-            from autofix.engines.diffusion import device_and_dtype
+            from autofix.engines.devices import device_and_dtype
 
             self._opened[key] = Upscaler(
                 path,
                 device=device_and_dtype(settings)[0],
-                trust_pickle=self.recipe.detect.trust_pickle,
+                trust_pickle=settings.trust_pickle,
             )
         return cast(Upscaler, self._opened[key])
 

@@ -161,13 +161,18 @@ def test_a_record_without_a_recipe_leaves_the_keys(tmp_path):
 
 
 def test_no_picture_can_ask_for_leave_to_run_code(tmp_path):
-    trusting = {"detect": {"trust_pickle": True, "classes": ["a"]}}
+    trusting = {
+        "detect": {"trust_pickle": True, "classes": ["a"]},
+        "inpaint": {"trust_pickle": True},
+    }
     record = {"recipe": {**trusting, "passes": [trusting, {"mask": {"blur": 3}}]}}
     found = import_recipe(written(tmp_path / "it.json", record))
     assert not any(each.detect.trust_pickle for each in (found.recipe, *found.recipe.each))
+    assert not any(each.inpaint.trust_pickle for each in (found.recipe, *found.recipe.each))
     assert found.recipe.each[0].detect.classes == ("a",)
-    assert len(found.notes) == 2
-    assert "trust_pickle" not in found.to_toml().split("\n", 2)[2]
+    assert len(found.notes) == 4
+    settings = [line for line in found.to_toml().splitlines() if not line.startswith("#")]
+    assert not any("trust_pickle" in line for line in settings)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def _tried() -> Iterator[str]:
 def _device(toolbox: Toolbox) -> str:
     import torch
 
-    from autofix.engines.diffusion import device_and_dtype
+    from autofix.engines.devices import device_and_dtype
 
     device, dtype = device_and_dtype(toolbox.recipe.inpaint)
     return f"device {device}, {dtype}, {torch.get_num_threads()} threads{_memory(device)}"

@@ -16,7 +16,14 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--faces": ("choose.faces", "N,N", "Only these numbers, as `autofix detect` draws them."),
     "--sort": ("choose.sort", "ORDER", "none, left-right, center-edge, area."),
     "--limit": ("choose.limit", "N", "Repaint at most so many a picture, the largest."),
-    "--model": ("inpaint.model", "NAME|DIR", "builtin, null, or a diffusers folder."),
+    "--model": (
+        "inpaint.model",
+        "NAME|DIR|FILE|ID",
+        "builtin, null, a diffusers folder, a checkpoint file, a hub id.",
+    ),
+    "--revision": ("inpaint.revision", "NAME", "Hub id: its branch, tag or commit."),
+    "--vae": ("inpaint.vae", "DIR|FILE", "A VAE in place of the model's own."),
+    "--clip-skip": ("inpaint.clip_skip", "N", "CLIP skip, as A1111 counts."),
     "--prompt": ("inpaint.prompt", "TEXT", "What to paint."),
     "--negative-prompt": ("inpaint.negative_prompt", "TEXT", "What not to paint."),
     "--strength": ("inpaint.strength", "0..1[,...]", "Denoising strength, or one for each cycle."),
@@ -42,6 +49,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--batch-size": ("inpaint.batch_size", "auto|N", "Faces repainted at once."),
     "--device": ("inpaint.device", "NAME", "auto, cpu, cuda, cuda:1, mps."),
     "--dtype": ("inpaint.dtype", "NAME", "auto, float32, float16, bfloat16."),
+    "--vram": ("inpaint.vram", "HOW", "auto, low (offload parts), min (offload layers)."),
 }
 """Option -> (recipe key, what it takes, help). Values are checked by the recipe alone."""
 
@@ -51,6 +59,7 @@ NUMBERS = {
     "inpaint.cfg",
     "inpaint.cycles",
     "inpaint.candidates",
+    "inpaint.clip_skip",
     "inpaint.batch_size",
     "detect.confidence",
     "choose.limit",
@@ -59,13 +68,18 @@ NUMBERS = {
 LISTS = {"choose.faces", "inpaint.strength"}
 """Recipe keys that take a number, and those that take several between commas."""
 
-FLAGS: dict[str, tuple[str, object, str]] = {
-    "--no-check": ("check.enabled", False, "Paste whatever comes out."),
-    "--soft": ("inpaint.soft", True, "Soft inpainting."),
-    "--turns": ("detect.turns", True, "Find things that lie on their side or head too."),
-    "--trust-pickle": ("detect.trust_pickle", True, "Load model files that can run code."),
+FLAGS: dict[str, tuple[tuple[str, ...], object, str]] = {
+    "--no-check": (("check.enabled",), False, "Paste whatever comes out."),
+    "--soft": (("inpaint.soft",), True, "Soft inpainting."),
+    "--turns": (("detect.turns",), True, "Find things that lie on their side or head too."),
+    "--trust-pickle": (
+        ("detect.trust_pickle", "inpaint.trust_pickle"),
+        True,
+        "Load model files that can run code.",
+    ),
+    "--compile": (("inpaint.compile",), True, "torch.compile the model: for long runs on a GPU."),
 }
-"""Option -> (recipe key, the value it sets, help)."""
+"""Option -> (recipe keys, the value it sets, help)."""
 
 
 def recipe_options(command: Command) -> Command:
@@ -103,9 +117,9 @@ def stated_changes(given: dict[str, Any]) -> dict[str, object]:
         value = given.pop(_parameter(option))
         if value is not None:
             changes[key] = _value(key, value)
-    for option, (key, sets, _) in FLAGS.items():
+    for option, (keys, sets, _) in FLAGS.items():
         if given.pop(_parameter(option)):
-            changes[key] = sets
+            changes |= dict.fromkeys(keys, sets)
     if detectors := given.pop("detectors"):
         changes["detect.detectors"] = list(detectors)
     return changes

@@ -20,6 +20,7 @@ from autofix.engines.facts import (
     read_own,
     read_prediction,
 )
+from autofix.engines.loading import load_folder
 from autofix.engines.prompting import PromptEncoder, reads_clip
 from autofix.engines.samplers import check_sampler, scheduler
 from autofix.engines.start import begin
@@ -165,7 +166,7 @@ class DiffusionEngine:
 
     def _loaded(self) -> Any:
         if self._pipe is None:
-            self._pipe = _load(self.folder, self._settings)
+            self._pipe = load_folder(self.folder, self._settings)
             if reads_clip(self._pipe):
                 self._encoder = PromptEncoder(self._pipe)
             if not self._own_sampler:
@@ -223,61 +224,6 @@ def _inpainting_of(pipe: Any) -> Any:
         ) from error
     made.set_progress_bar_config(disable=True)
     return made
-
-
-def device_and_dtype(settings: Inpaint) -> tuple[str, Any]:
-    """What "auto" means on this machine: cuda, else mps, else cpu; half precision but on the CPU.
-
-    Raises ModelError for a device torch does not know.
-    """
-    import torch
-
-    device = settings.device
-    if device == "auto":
-        mps = torch.backends.mps.is_available()
-        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ModelError(
-            f"there is no device {device!r}", "--device takes auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"torch finds no CUDA for device {device!r}", "use --device cpu or auto")
-    half = "float32" if kind == "cpu" else "float16"
-    return device, getattr(torch, half if settings.dtype == "auto" else settings.dtype)
-
-
-def _load(folder: Path, settings: Inpaint) -> Any:
-    """The pipeline on its device. Pickled weights are refused: they could run code."""
-    device, dtype = device_and_dtype(settings)
-    import transformers
-    from diffusers import AutoPipelineForInpainting
-    from diffusers.utils import logging
-
-    for logs in (logging, transformers.utils.logging):
-        logs.set_verbosity_error()
-        logs.disable_progress_bar()
-    index = read_index(folder)
-    absent: dict[str, object] = {key: None for key, value in index.items() if value == [None, None]}
-    if "safety_checker" in index:
-        # Its owner's pictures are fixed, not judged; a black square is no fix.
-        absent |= {"safety_checker": None, "requires_safety_checker": False}
-    try:
-        pipe = AutoPipelineForInpainting.from_pretrained(
-            folder,
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            **absent,
-        )
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-        raise ModelError(
-            f"the model in {str(folder)!r} cannot be loaded: {error}",
-            "it must be a diffusers folder with safetensors weights that inpainting supports",
-        ) from error
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
 
 
 @contextlib.contextmanager

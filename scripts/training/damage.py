@@ -58,8 +58,8 @@ def _damage_all(crop: CleanCrop, rng: np.random.Generator) -> Floats:
         pixels = _tint(pixels, crop, rng)
     low, high = np.log(SOURCE_FACE_PX)
     side = _small_side(crop, float(np.exp(rng.uniform(low, high))))
-    if rng.random() < 0.35:
-        pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.2, 0.9) * size / side)
+    if rng.random() < 0.6:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), _blur_px(side, rng) * size / side)
     small = _shrink(pixels, side, int(rng.choice(_SHRINK)))
     if rng.random() < 0.25:
         small = _latent_trip(small, rng)
@@ -68,11 +68,17 @@ def _damage_all(crop: CleanCrop, rng: np.random.Generator) -> Floats:
     if rng.random() < 0.25:
         small = _jpeg(small, int(rng.integers(70, 97)))
     out = _grow(small, size, int(rng.choice(_GROW)))
-    if rng.random() < 0.3:
-        out = np.clip(out + rng.normal(0, rng.uniform(0.003, 0.015), out.shape), 0, 1)
+    if rng.random() < 0.4:
+        out = np.clip(out + rng.normal(0, rng.uniform(0.003, 0.02), out.shape), 0, 1)
     if rng.random() < 0.15:
         out = _jpeg(out.astype(np.float32), int(rng.integers(55, 96)))
     return out.astype(np.float32)
+
+
+def _blur_px(side: int, rng: np.random.Generator) -> float:
+    """Sigma in pixels of the small crop: generated faces are often softer than their size."""
+    most = np.clip(side / 24, 0.9, 2.2)  # the smallest faces would have nothing left
+    return float(np.exp(rng.uniform(np.log(0.25), np.log(most))))
 
 
 def _small_side(crop: CleanCrop, source_face_px: float) -> int:

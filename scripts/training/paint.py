@@ -35,7 +35,7 @@ from training.state import (
 
 _PEAK = 8e-4
 _TOP_LEVEL = 0.75  # highest start, as a share of the schedule
-_GRADIENTS, _CRISPNESS, _COARSE, _EMPTY = 2.0, 0.3, 0.3, 0.05
+_GRADIENTS, _CRISPNESS, _COARSE, _EMPTY = 2.0, 0.4, 0.3, 0.05
 _WHOLE_FROM = 0.7  # from this share of the time on whole crops: group norms see background too
 _MILESTONES = 8
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from autofix.engines.diffusion import DiffusionEngine, device_and_dtype
+from autofix.engines.devices import device_and_dtype
+from autofix.engines.diffusion import DiffusionEngine
 from autofix.engines.facts import identity, read_facts
 from autofix.engines.masked import fill, latent_mask
 from autofix.engines.samplers import SAMPLERS

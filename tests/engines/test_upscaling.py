@@ -136,7 +136,7 @@ def test_the_toolbox_opens_it_once_and_closes_it(tmp_path):
     recipe = Recipe().override({"crop.upscaler": str(path), "inpaint.device": "cpu"})
     with Toolbox(recipe) as toolbox, pytest.raises(ModelError, match="is a pickle"):
         _ = toolbox.upscaler
-    with Toolbox(recipe.override({"detect.trust_pickle": True})) as toolbox:
+    with Toolbox(recipe.override({"inpaint.trust_pickle": True})) as toolbox:
         upscaler = toolbox.upscaler
         assert toolbox.upscaler is upscaler
         upscaler(SEEN, (40, 24))
