@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
 
 from autofix import exif
+from autofix.as_encoded import save_options
 from autofix.pngchunks import XMP_KEY, PngFacts, read_facts
+from autofix.sixteen import Deep, read_deep, to_eight
+from autofix.tiff import DIRECTORIES
 from autofix.values import MaskValues, Pixels, Source, read_only
 
 PILLOW_ERRORS = (
@@ -40,9 +42,9 @@ PILLOW_ERRORS = (
 TIFF_TEXT_TAGS = (270, 271, 272, 305, 306, 315, 33432, 40091, 40092, 40093, 40094, 40095)
 """The descriptive tags of a TIFF file that are kept, from ImageDescription to XPSubject."""
 
-TIFF_DIRECTORIES = (0x8769, 0x8825)
-"""The tags of a TIFF file that lead to its EXIF and GPS directories."""
+Values = TypeVar("Values", np.uint8, np.uint16)
 
+_BITS = 258
 _OPENED = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _RAW_PROFILE_KEY = "Raw profile type exif"
@@ -78,9 +80,10 @@ def optional_formats() -> tuple[str, ...]:
 def decode(stream: BinaryIO) -> Decoded:
     """The picture in a file that is open for reading and can be sought.
 
-    16 bits a channel come as 8: grey ones rounded, coloured ones cut by Pillow. Alpha is kept
-    apart, neither multiplied in nor composited. A turned picture is set upright, and its EXIF and
-    XMP say so. Raises Unreadable for what we refuse, and one of PILLOW_ERRORS for damaged files.
+    16 bits a channel come as 8, rounded, and beside them as they are. Alpha is kept apart, neither
+    multiplied in nor composited. CMYK becomes RGB, by Pillow's plain formula. A turned picture is
+    set upright, and its EXIF and XMP say so. Raises Unreadable for what we refuse, and one of
+    PILLOW_ERRORS for damaged files.
     """
     stream.seek(0)
     if not stream.read(1):
@@ -94,13 +97,20 @@ def decode(stream: BinaryIO) -> Decoded:
             f"is damaged, or not a picture of a known kind ({known})",
             "leave it out, or save it again as PNG",
         ) from None
+    except Image.DecompressionBombError:
+        raise Unreadable(
+            f"has more than the {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels that are allowed",
+            "make it smaller, or cut it into parts",
+        ) from None
     with opened as image:
         _refuse(image)
         image.load()
         facts = read_facts(stream) if image.format == "PNG" else None
-        source, turn = _source(image, facts)
-        if image.format == "WEBP":
-            source = replace(source, save={"lossless": _webp_is_lossless(stream)})
+        source, turn = _source(image, stream, facts)
+        if (deep := _deep(image, facts, stream)) is not None:
+            deep = np.ascontiguousarray(_turned(deep, turn))
+            deep.flags.writeable = False
+            return _of_sixteen(deep, source)
         pixels, alpha, notes = _pixels(image, facts)
     if alpha is not None:
         source = replace(source, alpha=read_only(_turned(alpha, turn)))
@@ -122,7 +132,7 @@ def _refuse(image: Image.Image) -> None:
         )
 
 
-def _source(image: Image.Image, facts: PngFacts | None) -> tuple[Source, int]:
+def _source(image: Image.Image, stream: BinaryIO, facts: PngFacts | None) -> tuple[Source, int]:
     """What the file says, and the orientation its pixels still have to be turned by."""
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     text = facts.text if facts else ()
@@ -141,7 +151,7 @@ def _source(image: Image.Image, facts: PngFacts | None) -> tuple[Source, int]:
         xmp=xmp,
         dpi=_dpi(image.info.get("dpi")),
         text=tuple(pair for pair in text if pair[0] not in moved),
-        save=_save(image, facts),
+        save=save_options(image, stream, facts),
         notes=_notes(image, facts),
     )
     return source, turn
@@ -180,7 +190,7 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
             if tag in found:
                 value = found[tag]
                 kept[tag] = value.encode("latin-1") if isinstance(value, str) else value
-        for tag in TIFF_DIRECTORIES:
+        for tag in DIRECTORIES:
             if directory := found.get_ifd(tag):
                 kept[tag] = dict(directory)
         return exif.normalised(kept.tobytes()) if len(kept) else None
@@ -201,39 +211,8 @@ def _dpi(value: object) -> tuple[float, float] | None:
     return across, down
 
 
-def _save(image: Image.Image, facts: PngFacts | None) -> Mapping[str, object]:
-    """The encoder options that reproduce the file's kind, by the names that encode.py knows."""
-    if facts:
-        return {"colour": facts.colour}
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        sampling = JpegImagePlugin.get_sampling(image)
-        return {
-            "qtables": {index: list(table) for index, table in image.quantization.items()},
-            "subsampling": max(sampling, 0),  # what Pillow cannot write becomes 4:4:4
-            "progressive": bool(image.info.get("progressive")),
-            "keep_rgb": image.info.get("adobe_transform") == 0 and image.mode == "RGB",
-            "comment": image.info.get("comment", b""),
-        }
-    if image.format == "TIFF":
-        return {"compression": image.info.get("compression", "raw")}
-    return {}
-
-
-def _webp_is_lossless(stream: BinaryIO) -> bool:
-    """Whether the picture is in a VP8L chunk, which is the lossless kind."""
-    stream.seek(12)
-    while len(head := stream.read(8)) == 8:
-        kind, length = struct.unpack("<4sI", head)
-        if kind in (b"VP8L", b"VP8 "):
-            return bool(kind == b"VP8L")
-        stream.seek(length + length % 2, 1)
-    return False
-
-
 def _notes(image: Image.Image, facts: PngFacts | None) -> tuple[str, ...]:
     notes = []
-    if facts and facts.depth == 16 and image.mode not in _SIXTEEN_BIT:
-        notes.append("16 bits a channel became 8")
     if facts and facts.interlaced:
         notes.append("it is written without interlacing")
     if facts and facts.unreadable_texts:
@@ -247,33 +226,59 @@ def _pixels(
     image: Image.Image, facts: PngFacts | None
 ) -> tuple[Pixels, MaskValues | None, tuple[str, ...]]:
     """RGB, alpha or None, and what was lost on the way."""
-    if image.mode in _SIXTEEN_BIT:
-        return _from_sixteen(image)
-    if facts and facts.depth == 16 and "transparency" in image.info:
-        del image.info["transparency"]  # in 16 bits; the pixels have only 8 left
-        return np.asarray(image.convert("RGB")), None, ("its transparent colour was left out",)
+    if _is_sixteen(image, facts):  # and OpenCV did not read it
+        image.info.pop("transparency", None)  # in 16 bits; the pixels have only 8 left
+        notes: tuple[str, ...] = ("16 bits a channel became 8",)
+    else:
+        notes = ("CMYK became RGB",) if image.mode == "CMYK" else ()
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"))
-        return rgba[..., :3], rgba[..., 3], ()
-    notes = ("CMYK became RGB",) if image.mode == "CMYK" else ()
+        return rgba[..., :3], rgba[..., 3], notes
     return np.asarray(image.convert("RGB")), None, notes
 
 
-def _from_sixteen(image: Image.Image) -> tuple[Pixels, MaskValues | None, tuple[str, ...]]:
-    """Grey of 0 to 65535 as grey of 0 to 255, rounded."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+def _is_sixteen(image: Image.Image, facts: PngFacts | None) -> bool:
+    """Whether a PNG or TIFF file has 16 bits a channel."""
+    if image.mode in _SIXTEEN_BIT or (facts and facts.depth == 16):
+        return True
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return set(image.tag_v2.get(_BITS, ())) == {16}
+    return False
+
+
+def _deep(image: Image.Image, facts: PngFacts | None, stream: BinaryIO) -> Deep | None:
+    """The pixels of a file of 16 bits a channel, as they lie in it; None where it has not as many.
+
+    Whole numbers of 32 bits are taken if 16 hold them.
+    """
+    if not _is_sixteen(image, facts):
+        return None
+    if image.mode not in _SIXTEEN_BIT:
+        stream.seek(0)
+        values = read_deep(stream.read(), np.asarray(image))
+        if values is not None and image.format == "TIFF":
+            values = values[..., : len(image.getbands())]  # a fourth channel may be nothing
+        return values[..., ::3] if values is not None and facts and facts.grey else values
+    grey = np.asarray(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > 65535:
         raise Unreadable(
-            f"holds values from {values.min()} to {values.max()}", "convert it to 8 or 16 bits"
+            f"holds values from {grey.min()} to {grey.max()}", "convert it to 8 or 16 bits"
         )
-    grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
-    alpha = None
+    channels = [grey]
     if isinstance(clear := image.info.get("transparency"), int):
-        alpha = np.where(values == clear, 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2), alpha, ("16 bits a channel became 8",)
+        channels.append(np.where(grey == clear, 0, 65535))
+    return np.stack(channels, axis=-1).astype(np.uint16)
 
 
-def _turned(values: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def _of_sixteen(deep: Deep, source: Source) -> Decoded:
+    eight = to_eight(deep)
+    alpha = read_only(eight[..., -1]) if deep.shape[2] in (2, 4) else None
+    pixels = np.repeat(eight[..., :1], 3, axis=2) if deep.shape[2] < 3 else eight[..., :3]
+    mode = "LA" if deep.shape[2] == 2 and source.mode == "RGBA" else source.mode
+    return Decoded(read_only(pixels), replace(source, mode=mode, alpha=alpha, deep=deep))
+
+
+def _turned(values: NDArray[Values], orientation: int) -> NDArray[Values]:
     """Rows and columns brought upright from one of the eight EXIF orientations."""
     if orientation in (2, 5, 7):
         values = values[:, ::-1]

@@ -143,13 +143,15 @@ def is_temporary(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def sweep(folder: Path) -> int:
-    """Removes what a killed run left half-written in a folder and below it, and counts it.
+def sweep(folder: Path, *, deep: bool = True) -> int:
+    """Removes what a killed run left half-written in a folder, and below it if deep; counts it.
 
     Only for a folder that no other run is writing to. What cannot be removed stays.
     """
     removed = 0
-    for parent, _, names in os.walk(folder):
+    for parent, below, names in os.walk(folder):
+        if not deep:
+            below.clear()
         for path in (Path(parent, name) for name in names if _TEMPORARY.fullmatch(name)):
             try:
                 path.unlink()

@@ -37,8 +37,10 @@ def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
 class Source:
     """What a picture's file said beside its pixels, kept to be written again.
 
-    `alpha` is height x width uint8 or None; `text` are the PNG text chunks, in order; `save` are
-    the encoder options that reproduce the file's kind (JPEG quality tables and subsampling, ...).
+    `alpha` is height x width uint8 or None; `deep` are the pixels of a file of 16 bits a channel,
+    with alpha, as `sixteen.Deep` has them, turned upright as the picture is; `text` are the PNG
+    text chunks, in order; `save` are the encoder options that reproduce the file's kind (JPEG
+    quality tables and subsampling, ...).
     `notes` say, for people, what of the file could not be kept.
     """
 
@@ -46,6 +48,7 @@ class Source:
     format: str = "PNG"
     mode: str = "RGB"
     alpha: MaskValues | None = None
+    deep: NDArray[np.uint16] | None = None
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -237,11 +240,13 @@ class RegionResult:
 class Outcome:
     """The final Picture, and for every Region what became of it.
 
-    No result at all means that nothing was found, which is not a failure.
+    No result at all means that nothing was found, which is not a failure. `seconds` is the time
+    spent on it, its share of each batch.
     """
 
     picture: Picture
     results: tuple[RegionResult, ...] = ()
+    seconds: float = 0.0
 
     @property
     def changed(self) -> bool:

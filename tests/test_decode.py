@@ -9,7 +9,9 @@ import pytest
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from autofix.decode import PILLOW_ERRORS, Unreadable, _dpi, _webp_is_lossless, decode
+from autofix.as_encoded import webp_is_lossless
+from autofix.decode import PILLOW_ERRORS, Unreadable, _dpi, decode
+from autofix.tiff import alpha_tags, deep_tiff, with_tags
 
 
 def noise(height, width, *, channels=3, seed=0):
@@ -50,6 +52,19 @@ def png(width, height, *, depth, colour, rows, interlace=0, chunks=()):
 
 def unfiltered(array):
     return b"".join(b"\0" + row.tobytes() for row in array)
+
+
+def interlaced(array):
+    """The lines of Adam7's seven passes."""
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)]
+    passes += [(2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    big = array.astype(array.dtype.newbyteorder(">"))
+    return b"".join(unfiltered(big[y::down, x::right]) for y, x, down, right in passes)
+
+
+def deep_noise(height, width, channels):
+    shape = (height, width, channels)
+    return np.random.default_rng(0).integers(0, 65536, shape).astype(np.uint16)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
@@ -120,11 +135,13 @@ def test_one_transparent_colour_of_an_rgb_picture_becomes_alpha():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_is_scaled_and_not_clipped(kind):
+def test_sixteen_bit_grey_is_scaled_and_kept(kind):
     values = np.array([[0, 128, 129, 257, 32768, 65535]], np.uint16)
     result = decoded(saved(Image.fromarray(values), kind))
     assert result.pixels[..., 0].tolist() == [[0, 0, 1, 1, 128, 255]]
-    assert result.source.notes == ("16 bits a channel became 8",)
+    assert np.array_equal(result.source.deep, values[..., None])
+    assert result.source.notes == ()
+    assert not result.source.deep.flags.writeable
 
 
 def test_every_eight_bit_grey_survives_sixteen_bits():
@@ -134,23 +151,68 @@ def test_every_eight_bit_grey_survives_sixteen_bits():
 
 def test_sixteen_bit_grey_with_a_transparent_value():
     image = Image.fromarray(np.array([[300, 301]], np.uint16))
-    assert decoded(saved(image, "PNG", transparency=300)).source.alpha.tolist() == [[0, 255]]
+    result = decoded(saved(image, "PNG", transparency=300))
+    assert result.source.alpha.tolist() == [[0, 255]]
+    assert result.source.deep.tolist() == [[[300, 0], [301, 65535]]]
 
 
-def test_sixteen_bit_colour_says_that_it_became_eight():
-    pixels = noise(2, 3).astype(">u2") * 257
-    clear = (b"tRNS", pixels[0, 0].tobytes())
-    data = png(3, 2, depth=16, colour=2, rows=unfiltered(pixels), chunks=[clear])
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (4, 2), (2, 3), (6, 4)])
+@pytest.mark.parametrize("interlace", [0, 1])
+def test_sixteen_bit_png_files_keep_all_they_have(colour, channels, interlace):
+    values = deep_noise(11, 10, channels)
+    rows = interlaced(values) if interlace else unfiltered(values.astype(">u2"))
+    result = decoded(png(10, 11, depth=16, colour=colour, rows=rows, interlace=interlace))
+    assert np.array_equal(result.source.deep, values)
+    rounded = np.rint(values / 257).astype(np.uint8)
+    colours = rounded[..., :1] if channels < 3 else rounded[..., :3]
+    assert np.array_equal(result.pixels, np.broadcast_to(colours, (11, 10, 3)))
+    if channels in (2, 4):
+        assert np.array_equal(result.source.alpha, rounded[..., -1])
+    else:
+        assert result.source.alpha is None
+    assert result.source.mode == {1: "I;16", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+
+
+def test_one_transparent_colour_of_sixteen_bits_becomes_alpha():
+    pixels = deep_noise(2, 3, 3)
+    clear = (b"tRNS", pixels[0, 0].astype(">u2").tobytes())
+    rows = unfiltered(pixels.astype(">u2"))
+    result = decoded(png(3, 2, depth=16, colour=2, rows=rows, chunks=[clear]))
+    assert result.source.alpha.tolist() == [[0, 255, 255], [255, 255, 255]]
+    assert np.array_equal(result.source.deep[..., :3], pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_sixteen_bit_tiff_files_keep_all_they_have_and_stand_upright(channels, orientation):
+    values = deep_noise(5, 7, channels)
+    data = with_tags(deep_tiff(values, "tiff_lzw"), {274: orientation} | alpha_tags(channels))
     result = decoded(data)
-    assert np.array_equal(result.pixels, noise(2, 3))
-    assert result.source.alpha is None
+    turned = np.rot90(values, {1: 0, 3: 2, 6: 3}[orientation])
+    assert np.array_equal(result.source.deep, turned)
+    assert np.array_equal(result.pixels[..., 0], np.rint(turned[..., 0] / 257))
+
+
+def test_what_opencv_does_not_read_as_pillow_does_becomes_eight_bits_and_says_so():
+    """Alpha that is multiplied in: Pillow takes it out again."""
+    values = deep_noise(5, 7, 4)
+    values[..., :3] = values[..., :3].astype(np.int64) * values[..., 3:] // 65536
+    result = decoded(with_tags(deep_tiff(values, "raw"), {338: 1}))
+    assert result.source.deep is None
     assert "16 bits a channel became 8" in result.source.notes
-    assert "its transparent colour was left out" in result.source.notes
+    assert np.array_equal(result.source.alpha, values[..., 3] >> 8)
+
+
+def test_reading_sixteen_bits_says_nothing(capfd):
+    decoded(deep_tiff(deep_noise(5, 7, 4), "raw"))  # OpenCV would warn of a fourth channel
+    assert capfd.readouterr() == ("", "")
 
 
 def test_whole_numbers_of_thirty_two_bits_are_taken_only_in_range():
     image = Image.fromarray(np.array([[0, 65535]], np.int32))
-    assert decoded(saved(image, "TIFF")).pixels[..., 0].tolist() == [[0, 255]]
+    result = decoded(saved(image, "TIFF"))
+    assert result.pixels[..., 0].tolist() == [[0, 255]]
+    assert result.source.deep.tolist() == [[[0], [65535]]]
     with pytest.raises(Unreadable, match="holds values from 0 to 70000"):
         decoded(saved(Image.fromarray(np.array([[0, 70000]], np.int32)), "TIFF"))
 
@@ -163,10 +225,7 @@ def test_cmyk_becomes_rgb_and_says_so():
 
 def test_an_interlaced_png_is_read_and_says_so():
     pixels = noise(11, 10)
-    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)]
-    passes += [(2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
-    rows = b"".join(unfiltered(pixels[y::down, x::right]) for y, x, down, right in passes)
-    result = decoded(png(10, 11, depth=8, colour=2, rows=rows, interlace=1))
+    result = decoded(png(10, 11, depth=8, colour=2, rows=interlaced(pixels), interlace=1))
     assert np.array_equal(result.pixels, pixels)
     assert result.source.notes == ("it is written without interlacing",)
 
@@ -281,7 +340,7 @@ def test_a_webp_says_whether_it_is_lossless(lossless, extended):
 
 
 def test_a_webp_without_a_picture_chunk_is_not_lossless():
-    assert not _webp_is_lossless(io.BytesIO(b"RIFF\0\0\0\0WEBPEXIF\1\0\0\0xx"))
+    assert not webp_is_lossless(io.BytesIO(b"RIFF\0\0\0\0WEBPEXIF\1\0\0\0xx"))
 
 
 def test_an_avif_is_read():

@@ -14,6 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from autofix.decode import decode
 from autofix.encode import encode, format_of
+from autofix.pngchunks import with_deep_pixels
+from autofix.tiff import alpha_tags, deep_tiff, with_tags
 from autofix.values import Picture, Source
 
 LOSSLESS = ["PNG", "TIFF", "BMP", "WEBP"]
@@ -91,7 +93,11 @@ def test_the_same_picture_gives_the_same_bytes(kind):
         ("1", grey(4, 5) // 128 * 255, "JPEG", "L"),
         ("1", grey(4, 5), "TIFF", "L"),
         ("I;16", grey(4, 5), "PNG", "L"),
-        ("P", grey(4, 5), "PNG", "RGB"),
+        ("P", noise(4, 5), "PNG", "P"),
+        ("P", noise(4, 5), "TIFF", "P"),
+        ("P", noise(4, 5), "BMP", "P"),
+        ("P", noise(4, 5), "WEBP", "RGB"),
+        ("P", noise(20, 20), "PNG", "RGB"),
         ("RGB", grey(4, 5), "PNG", "RGB"),
         ("CMYK", noise(4, 5), "JPEG", "RGB"),
     ],
@@ -99,8 +105,32 @@ def test_the_same_picture_gives_the_same_bytes(kind):
 def test_a_mode_is_kept_as_long_as_the_pixels_fit_it(mode, pixels, kind, written):
     data = encode(picture(pixels, mode=mode, format=kind), kind)
     assert opened(data).mode == written
-    if kind != "JPEG":
+    if kind in ("PNG", "TIFF", "BMP"):
         assert np.array_equal(decode(io.BytesIO(data)).pixels, pixels)
+    if kind in ("PNG", "TIFF", "BMP"):
+        assert np.array_equal(decode(io.BytesIO(data)).pixels, pixels)
+
+
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_palette_stays_one_while_its_colours_are_few(clear):
+    image = Image.fromarray(noise(20, 20, channels=1)[..., 0] % 7)
+    image.putpalette(noise(1, 7).tobytes())
+    options = {"transparency": bytes([0, 90, 255])} if clear else {}
+    first = file_picture(image, "PNG", **options)
+    fixed = first.pixels.copy()
+    fixed[3:9, 3:9] //= 2
+    data = encode(first.with_pixels(fixed), "PNG")
+    assert opened(data).mode == "P"
+    again = decode(io.BytesIO(data))
+    assert np.array_equal(again.pixels, fixed)
+    if clear:
+        assert np.array_equal(again.source.alpha, first.source.alpha)
+    else:
+        assert again.source.alpha is None
+    fixed[:] = noise(20, 20)
+    many = reread(first.with_pixels(fixed), "PNG")
+    assert many.source.mode == ("RGBA" if clear else "RGB")
+    assert np.array_equal(many.pixels, fixed)
 
 
 @pytest.mark.parametrize(("pixels", "written"), [(grey(4, 5), "LA"), (noise(4, 5), "RGBA")])
@@ -326,14 +356,158 @@ def test_a_fax_tiff_stays_one_while_it_is_black_and_white(changed, written):
     assert np.array_equal(again.pixels, pixels)
 
 
-def test_a_tiff_with_exif_directories_keeps_them_uncompressed():
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
+def test_a_tiff_keeps_its_compression_beside_exif_directories(compression):
     commented = reread(picture(noise(4, 4)), "JPEG", extra_text=[("parameters", "x")])
-    source = replace(commented.source, format="TIFF", save={"compression": "tiff_lzw"})
+    source = replace(commented.source, format="TIFF", save={"compression": compression})
     again = reread(Picture(commented.pixels, "p", source), "TIFF")
     exif = Image.Exif()
     exif.load(again.source.exif)
     assert exif.get_ifd(0x8769)[0x9286] == b"UNICODE\0\0x"
-    assert again.source.save == {"compression": "raw"}
+    assert again.source.save == {"compression": compression}
+    assert np.array_equal(again.pixels, commented.pixels)
+
+
+def test_a_large_tiff_of_many_strips_is_put_together_again():
+    pixels = noise(300, 400)
+    source = {"format": "TIFF", "save": {"compression": "tiff_lzw"}, "dpi": (300, 300)}
+    data = encode(picture(pixels, **source), "TIFF")
+    assert len(opened(data).tag_v2[273]) > 3
+    assert np.array_equal(decode(io.BytesIO(data)).pixels, pixels)
+
+
+IPTC = b"\x1c\x02\x78\x00\x05words"
+
+
+def test_iptc_stays_in_a_jpeg():
+    block = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC
+    app13 = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
+    options = {"extra": app13, "icc_profile": RGB_PROFILE, "comment": b"kept"}
+    first = file_picture(Image.fromarray(noise(16, 16)), "JPEG", **options)
+    data = encode(first, "JPEG")
+    assert data.count(app13) == 1
+    assert opened(data).info["photoshop"] == {0x0404: IPTC}
+    assert opened(data).info["comment"] == b"kept"
+    assert opened(data).info["icc_profile"] == RGB_PROFILE
+
+
+def test_iptc_stays_in_a_tiff():
+    image = Image.fromarray(noise(16, 16))
+    plain = file_picture(image, "TIFF", tiffinfo={33723: IPTC, 34377: b"8BIM"})
+    assert plain.source.save["blocks"] == {33723: IPTC, 34377: b"8BIM"}
+    assert reread(plain, "TIFF").source.save["blocks"] == {33723: IPTC, 34377: b"8BIM"}
+
+
+def deep_picture(height, width, channels, kind="PNG", **source):
+    """A picture as if read from a file of 16 bits a channel."""
+    shape = (height, width, channels)
+    values = np.random.default_rng(0).integers(0, 65536, shape).astype(np.uint16)
+    if kind == "TIFF":
+        data = deep_tiff(values, "raw")
+        data = with_tags(data, alpha_tags(channels))
+    else:
+        frame = encode(picture(noise(1, 1)), "PNG")
+        data = with_deep_pixels(frame, values)
+    result = decode(io.BytesIO(data))
+    assert np.array_equal(result.source.deep, values)
+    return Picture(result.pixels, "p", replace(result.source, **source))
+
+
+DEEP = [("PNG", 1), ("PNG", 2), ("PNG", 3), ("PNG", 4), ("TIFF", 1), ("TIFF", 3), ("TIFF", 4)]
+
+
+@pytest.mark.parametrize(("kind", "channels"), DEEP)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (200, 3)])
+def test_sixteen_bits_that_were_not_changed_are_written_as_they_were(kind, channels, shape):
+    first = deep_picture(*shape, channels, kind)
+    again = reread(first, kind)
+    assert np.array_equal(again.source.deep, first.source.deep)
+    assert encode(first, kind) == encode(first, kind)
+
+
+@pytest.mark.parametrize(("kind", "channels"), DEEP)
+def test_only_what_was_changed_of_sixteen_bits_is_written_anew(kind, channels):
+    first = deep_picture(9, 8, channels, kind)
+    fixed = first.pixels.copy()
+    fixed[2:4, 3:6] = 255 - fixed[2:4, 3:6]
+    again = reread(first.with_pixels(fixed), kind)
+    deep = again.source.deep
+    outside = np.ones((9, 8), bool)
+    outside[2:4, 3:6] = False
+    assert np.array_equal(deep[outside], first.source.deep[outside])
+    assert np.array_equal(again.pixels, fixed)
+    colours = 1 if channels < 3 else 3
+    inside = deep[2:4, 3:6, :colours].astype(int)
+    assert np.abs(inside - fixed[2:4, 3:6, :colours].astype(int) * 257).max() <= 128
+    assert np.array_equal(deep[..., colours:], first.source.deep[..., colours:])
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_grey_of_sixteen_bits_that_became_coloured_is_written_in_colour(channels):
+    first = deep_picture(4, 5, channels)
+    fixed = first.pixels.copy()
+    fixed[1, 1] = (200, 0, 30)
+    again = reread(first.with_pixels(fixed), "PNG")
+    assert np.array_equal(again.pixels, fixed)
+    assert again.source.deep.shape[2] == channels + 2
+    assert np.array_equal(again.source.deep[0, :, 0], first.source.deep[0, :, 0])
+
+
+def test_sixteen_bit_grey_with_alpha_is_written_in_colour_as_tiff():
+    first = deep_picture(4, 5, 2)
+    again = reread(first, "TIFF")
+    assert np.array_equal(again.source.deep, first.source.deep[..., [0, 0, 0, 1]])
+
+
+def test_sixteen_bits_become_eight_where_a_format_holds_no_more():
+    first = deep_picture(4, 5, 3)
+    for kind in ("BMP", "WEBP"):
+        assert np.array_equal(reread(first, kind).pixels, first.pixels)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("PNG", 3), ("PNG", 1), ("TIFF", 3), ("TIFF", 4)])
+def test_a_file_of_sixteen_bits_keeps_what_it_says(kind, channels):
+    commented = reread(picture(noise(4, 4)), "JPEG", extra_text=[("parameters", "x")])
+    profile = GREY_PROFILE if channels == 1 else RGB_PROFILE
+    said = {"icc": profile, "exif": commented.source.exif, "xmp": b"<x/>", "dpi": (300, 300)}
+    first = deep_picture(4, 5, channels, kind, **said)
+    if kind == "PNG":
+        colour = ((b"gAMA", struct.pack(">I", 45455)),)
+        first = replace(first, source=replace(first.source, save={"colour": colour}))
+    data = encode(first, kind, extra_text=[("parameters", "a cat"), ("autofix", "{}")])
+    again = decode(io.BytesIO(data)).source
+    assert (again.icc, again.xmp) == (profile, b"<x/>")
+    assert again.dpi == pytest.approx((300, 300), abs=0.1)
+    if kind == "PNG":
+        assert again.text == (("parameters", "a cat"), ("autofix", "{}"))
+        assert again.save == first.source.save
+        assert again.exif == commented.source.exif
+    else:
+        exif = Image.Exif()
+        exif.load(again.exif)
+        assert exif.get_ifd(0x8769)[0x9286] == b"UNICODE\0" + "a cat".encode("utf-16-be")
+
+
+@pytest.mark.parametrize(
+    ("compression", "written"),
+    [
+        *(("raw", "raw"), ("tiff_lzw", "tiff_lzw"), ("packbits", "packbits")),
+        *(("tiff_adobe_deflate", "tiff_adobe_deflate"), ("lzma", "tiff_adobe_deflate")),
+    ],
+)
+def test_a_tiff_of_sixteen_bits_keeps_its_compression(compression, written):
+    first = deep_picture(40, 50, 3, "TIFF", save={"compression": compression})
+    again = reread(first, "TIFF").source
+    assert again.save == {"compression": written}
+    assert np.array_equal(again.deep, first.source.deep)
+
+
+def test_smooth_sixteen_bits_are_well_compressed():
+    y, x = np.mgrid[0:300, 0:300]
+    values = (np.stack([x * 150 + y, y * 99, x * 40 + y * 60], -1)).astype(np.uint16)
+    data = with_deep_pixels(encode(picture(noise(1, 1)), "PNG"), values)
+    assert len(data) < values.nbytes / 20
+    assert np.array_equal(decode(io.BytesIO(data)).source.deep, values)
 
 
 @pytest.mark.parametrize(

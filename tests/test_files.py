@@ -97,7 +97,7 @@ def test_a_truncated_picture_is_named(tmp_path):
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (20_000, 9_500)).save(tmp_path / "bomb.png")
-    with pytest.raises(PictureError, match=r"bomb\.png cannot be read \(.*exceeds limit"):
+    with pytest.raises(PictureError, match=r"bomb\.png has more than the 178,956,970 pixels"):
         files.read(tmp_path / "bomb.png", name="bomb")
 
 
