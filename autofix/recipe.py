@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -192,17 +193,24 @@ class CropSection(Section):
     )
 
 
+_CONTROL = re.compile(r"(?P<model>.+?)(:(?P<module>[a-zA-Z][\w+]*))?(:(?P<weight>[\d.]+))?")
+
+
 class Control(Section):
-    """One ControlNet: it steers the repaint by a control image made from the crop."""
+    """One ControlNet: it steers the repaint by a control image made from the crop.
+
+    Also a text: MODEL, MODEL:MODULE, MODEL:WEIGHT or MODEL:MODULE:WEIGHT.
+    """
 
     model: str = Field(
         description="A ControlNet: a diffusers folder, a .safetensors file, or a name found in the "
         "ControlNet folder of [models]."
     )
     module: str = Field(
-        "tile_resample",
+        "auto",
         description="What makes the control image: tile_resample, canny, inpaint_only; with the "
-        "control extra also lineart, openpose, depth, scribble. none: the crop itself.",
+        "control extra also lineart, openpose, depth, scribble. none: the crop itself. auto: what "
+        "the ControlNet's name says, as ADetailer guesses, else none.",
     )
     weight: float = Field(1.0, ge=0, le=2, description="How much it steers.")
     start: Part = Field(0.0, description="From this share of the steps on.")
@@ -212,6 +220,18 @@ class Control(Section):
     )
     low: float = Field(100.0, ge=1, le=255, description="canny: the low threshold.")
     high: float = Field(200.0, ge=1, le=255, description="canny: the high threshold.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        parts = _CONTROL.fullmatch(given) if isinstance(given, str) else None
+        return {k: v for k, v in parts.groupdict().items() if v} if parts else given
+
+    @model_validator(mode="after")
+    def _acts(self) -> Control:
+        if self.end < self.start:
+            raise ValueError(f"end ({self.end}) must not be less than start ({self.start})")
+        return self
 
 
 class Inpaint(Section):
@@ -337,7 +357,10 @@ class Inpaint(Section):
     )
     guidance_start: Part = Field(0.0, description="CFG only from this share of the steps on.")
     guidance_end: Part = Field(1.0, description="CFG only up to this share of the steps.")
-    cfg: float = Field(7.0, ge=0, le=100, description="CFG scale. 1 or less: no negative prompt.")
+    cfg: Auto | Annotated[float, Field(ge=0, le=100)] = Field(
+        "auto",
+        description="CFG scale. 1 or less: no negative prompt. auto: the model's own, else 7.",
+    )
     sampler: str = Field(
         "auto",
         description="A sampler by A1111's name. auto: the model's own, else DPM++ 2M Karras.",
@@ -347,7 +370,9 @@ class Inpaint(Section):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="auto: float16 on cuda and mps, float32 on the CPU."
+        "auto",
+        description="auto: float16 on cuda and mps (bfloat16 for SD3, Flux and their like, where "
+        "the card has it), float32 on the CPU.",
     )
     vram: Literal["auto", "low", "min"] = Field(
         "auto",

@@ -48,6 +48,7 @@ def _same_every_time():
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("AUTOFIX_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("AUTOFIX_CONFIG", str(tmp_path_factory.getbasetemp() / "none.toml"))
     for name in ("AUTOFIX_OFFLINE", "AUTOFIX_HUB", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
 

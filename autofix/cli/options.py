@@ -83,7 +83,7 @@ FLAGS: dict[str, tuple[tuple[str, ...], object, str]] = {
 
 
 def recipe_options(command: Command) -> Command:
-    """Give a command --recipe, --detector, and every option of OPTIONS and FLAGS."""
+    """Give a command --recipe, --detector, --controlnet, and every option of OPTIONS and FLAGS."""
     for option, (_, takes, text) in reversed(OPTIONS.items()):
         command = click.option(option, metavar=takes, help=text)(command)
     for option, (_, _, text) in reversed(FLAGS.items()):
@@ -94,6 +94,12 @@ def recipe_options(command: Command) -> Command:
         multiple=True,
         metavar="NAME|FILE",
         help="A name of `autofix weights list`, a .pt or .onnx file, or scripted:boxes.json.",
+    )(command)
+    command = click.option(
+        "--controlnet",
+        multiple=True,
+        metavar="MODEL[:MODULE][:WEIGHT]",
+        help="A ControlNet that steers the repaint, as control_v11f1e_sd15_tile:tile_resample:0.6.",
     )(command)
     return click.option(
         "--recipe", default="face", show_default=True, metavar="NAME|FILE", help="The settings."
@@ -111,7 +117,10 @@ def chosen_recipe(given: dict[str, Any]) -> Recipe:
 
 
 def stated_changes(given: dict[str, Any]) -> dict[str, object]:
-    """What the options of OPTIONS, FLAGS and --detector say, by recipe key; takes them out."""
+    """What the options of OPTIONS and FLAGS, --detector and --controlnet say, by recipe key.
+
+    Takes them out of what is given.
+    """
     changes: dict[str, object] = {}
     for option, (key, _, _) in OPTIONS.items():
         value = given.pop(_parameter(option))
@@ -122,6 +131,8 @@ def stated_changes(given: dict[str, Any]) -> dict[str, object]:
             changes |= dict.fromkeys(keys, sets)
     if detectors := given.pop("detectors"):
         changes["detect.detectors"] = list(detectors)
+    if controls := given.pop("controlnet"):
+        changes["inpaint.control"] = list(controls)
     return changes
 
 

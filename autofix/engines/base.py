@@ -23,9 +23,12 @@ class EngineFacts:
     """What can be told of an engine before its weights are loaded.
 
     `faithful`: it is shown the crop itself and keeps to it; a common checkpoint paints freely.
-    `labels`: what it can paint, empty for anything. `tuned`, `steps` and `sampler` are what a
-    recipe's "auto" means with it; `tuned` holds pairs of a face's shorter side in the picture, px,
-    and its denoising strength, sizes rising. `identity` changes when the model does.
+    `labels`: what it can paint, empty for anything. `tuned`, `steps`, `sampler` and `cfg` are what
+    a recipe's "auto" means with it; `tuned` holds pairs of a face's shorter side in the picture,
+    px, and its denoising strength, sizes rising. `identity` changes when the model does. `family`
+    is the kind of model in words, `scale` the pixels of a latent's side, `encoders` what reads its
+    prompts, `prediction` what it predicts: epsilon, v_prediction, sample or flow. `step_count` is
+    how its strengths are counted in steps: a1111, diffusers or exact.
     """
 
     name: str
@@ -37,6 +40,12 @@ class EngineFacts:
     tuned: tuple[tuple[float, float], ...] = ((0.0, 0.4),)
     steps: int = 28
     sampler: str = "DPM++ 2M Karras"
+    cfg: float = 7.0
+    family: str = ""
+    scale: int = 8
+    encoders: tuple[str, ...] = ()
+    prediction: str = "epsilon"
+    step_count: str = "a1111"
 
     def paints(self, label: str) -> bool:
         """Whether it was made for things of this label ("face" also for "anime_face")."""
@@ -53,7 +62,7 @@ class Engine(Protocol):
         """One Patch a Crop, in order, as one batch of equal size and strength.
 
         A Patch depends on its own Crop and seed; batch mates move it by rounding at most. Values
-        may be out of range or not finite: the check stage looks. Raises EngineError.
+        may be out of range or not finite: Resilient and the check look. Raises EngineError.
         """
         ...
 

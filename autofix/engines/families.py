@@ -1,0 +1,186 @@
+"""Families of diffusion models: what each needs, and which one a checkpoint file is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autofix.engines.misfits import not_a_checkpoint
+from autofix.engines.weightfile import SAFE, VAES, Header, read_header
+from autofix.errors import ModelError
+
+UNET = "model.diffusion_model."
+"""What the keys of a checkpoint's denoiser start with, in the layout everybody shares them in."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What all models of a family share: `native` is the side in px they were trained at.
+
+    `cfg` and `steps` are usual values; `own_sampler`: it was trained for its own scheduler.
+    """
+
+    title: str
+    native: int
+    encoders: tuple[str, ...]
+    cfg: float = 7.0
+    steps: int = 28
+    own_sampler: bool = True
+
+
+_CLIP_L, _CLIP_H, _CLIP_G = "CLIP ViT-L/14", "OpenCLIP ViT-H/14", "OpenCLIP ViT-bigG/14"
+_T5 = "T5-XXL"
+
+FAMILIES: dict[str, Family] = {
+    "sd1": Family("Stable Diffusion 1.x", 512, (_CLIP_L,), own_sampler=False),
+    "sd2": Family("Stable Diffusion 2.x", 512, (_CLIP_H,), own_sampler=False),
+    "sdxl": Family("Stable Diffusion XL", 1024, (_CLIP_L, _CLIP_G), own_sampler=False),
+    "sd3": Family("Stable Diffusion 3", 1024, (_CLIP_L, _CLIP_G, _T5)),
+    "flux": Family("Flux", 1024, (_CLIP_L, _T5), cfg=3.5),
+    "flux-schnell": Family("Flux schnell", 1024, (_CLIP_L, _T5), cfg=1.0, steps=4),
+    "flux-fill": Family("Flux Fill", 1024, (_CLIP_L, _T5), cfg=30.0),
+    "qwen-image": Family("Qwen-Image", 1024, ("Qwen2.5-VL",), cfg=4.0),
+    "z-image": Family("Z-Image", 1024, ("Qwen3",), cfg=5.0),
+    "z-image-turbo": Family("Z-Image Turbo", 1024, ("Qwen3",), cfg=1.0, steps=9),
+}
+
+
+def family_of(pipeline: str, denoiser: Mapping[str, Any], name: str) -> Family | None:
+    """The family of a diffusers pipeline, by its class, its denoiser's config, and its name.
+
+    None for one that is not known: it may work all the same.
+    """
+    if pipeline.startswith("StableDiffusionXL"):
+        return FAMILIES["sdxl"]
+    if pipeline.startswith("StableDiffusion3"):
+        return FAMILIES["sd3"]
+    if pipeline.startswith("StableDiffusion"):
+        return FAMILIES["sd2" if denoiser.get("cross_attention_dim") == 1024 else "sd1"]
+    if pipeline.startswith("FluxFill"):
+        return FAMILIES["flux-fill"]
+    if pipeline.startswith("Flux"):
+        # schnell is distilled to do without guidance.
+        return FAMILIES["flux" if denoiser.get("guidance_embeds", True) else "flux-schnell"]
+    if pipeline.startswith("QwenImage"):
+        return FAMILIES["qwen-image"]
+    if pipeline.startswith("ZImage"):
+        # Nothing but its name tells.
+        return FAMILIES["z-image-turbo" if "turbo" in name.casefold() else "z-image"]
+    return None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file's header says of its model.
+
+    `zero_snr`: its noise schedule ends in pure noise (zero terminal signal-to-noise ratio).
+    """
+
+    family: str
+    header: Header
+    channels: int
+    prediction: str
+    native: int
+    has_vae: bool
+    zero_snr: bool
+
+    @property
+    def title(self) -> str:
+        """The family in words, and that it is an inpainting model if it is one."""
+        return FAMILIES[self.family].title + (" inpainting" if self.channels == 9 else "")
+
+
+def sniff(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
+    """What model a checkpoint file is, by its keys and shapes alone.
+
+    Raises ModelError for what is no checkpoint that can inpaint, saying what it is instead.
+    """
+    header = read_header(path, trust_pickle=trust_pickle)
+    unet = header.under(UNET)
+    if not (unet.starts("input_blocks.") and "input_blocks.0.0.weight" in unet):
+        raise not_a_checkpoint(path, header)
+    channels = unet.shapes["input_blocks.0.0.weight"][1]
+    family = _family(path, header, unet)
+    if channels not in (4, 9):
+        kind = {5: "a depth model", 7: "an x4 upscaling model", 8: "an editing (pix2pix) model"}
+        raise ModelError(
+            f"{path.name!r} is {kind.get(channels, 'a model')} of {FAMILIES[family].title} with "
+            f"{channels} input channels",
+            "take a common checkpoint (4 channels) or an inpainting one (9)",
+        )
+    prediction = _prediction(path, header, family, channels)
+    large = family == "sd2" and prediction == "v_prediction"
+    return Checkpoint(
+        family=family,
+        header=header,
+        channels=channels,
+        prediction=prediction,
+        native=_resolution(header) or (768 if large else FAMILIES[family].native),
+        has_vae=any(f"{prefix}decoder.conv_in.weight" in header for prefix in VAES),
+        zero_snr="ztsnr" in header,
+    )
+
+
+def _family(path: Path, header: Header, unet: Header) -> str:
+    """sd1, sd2 or sdxl, by the text encoders. Raises ModelError."""
+    if "edm_mean" in header:
+        raise ModelError(
+            f"{path.name!r} is Playground v2.5, whose noise schedule is not supported",
+            "take another SDXL checkpoint",
+        )
+    if header.starts("conditioner.embedders.1.model."):
+        return "sdxl"
+    if header.starts("conditioner.embedders.0.model."):
+        raise ModelError(
+            f"{path.name!r} is the SDXL refiner, which only finishes what SDXL's base began",
+            "take the base model, or any other SDXL checkpoint",
+        )
+    if header.starts("cond_stage_model.model.") and "label_emb.0.0.weight" not in unet:
+        return "sd2"
+    if header.starts("cond_stage_model.transformer."):
+        return "sd1"
+    raise ModelError(
+        f"{path.name!r} has a denoiser but no text encoder that belongs to SD 1.x, 2.x or SDXL",
+        "take the whole checkpoint, or a diffusers folder",
+    )
+
+
+def _prediction(path: Path, header: Header, family: str, channels: int) -> str:
+    """What it predicts, epsilon or v_prediction, as the file, its .yaml, or its weights tell."""
+    if "v_pred" in header:
+        return "v_prediction"
+    stated = header.metadata.get("modelspec.prediction_type", "").casefold()
+    if stated in ("v", "v_prediction", "v-prediction"):
+        return "v_prediction"
+    beside = path.with_suffix(".yaml")
+    if beside.is_file():
+        text = beside.read_text(encoding="utf-8", errors="replace")
+        return "v_prediction" if re.search(r"parameterization:\s*[\"']?v\b", text) else "epsilon"
+    if stated or family != "sd2" or channels != 4:
+        return "epsilon"
+    return "v_prediction" if _looks_like_v(path) else "epsilon"
+
+
+def _looks_like_v(path: Path) -> bool:
+    """Whether an SD 2.x file was trained for v-prediction: the spread of one bias tells.
+
+    No key says it. ComfyUI's rule: a standard deviation above 0.09. Of a pickle, as most are, v.
+    """
+    if path.suffix.lower() != SAFE:
+        return True
+    from safetensors import safe_open
+
+    key = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
+    with safe_open(path, framework="pt") as file:
+        if key not in set(file.keys()):
+            return False
+        return float(file.get_tensor(key).float().std(unbiased=False)) > 0.09
+
+
+def _resolution(header: Header) -> int | None:
+    """The side that the file's maker states, px."""
+    stated = re.fullmatch(r"(\d{3,4})x(\d{3,4})", header.metadata.get("modelspec.resolution", ""))
+    return min(map(int, stated.groups())) if stated else None
