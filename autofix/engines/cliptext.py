@@ -1,0 +1,135 @@
+"""CLIP's text encoders and tokenizer, from a checkpoint's tensors and the vocabulary we ship."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autofix.engines.shapes import clip_config
+from autofix.engines.weightfile import Header
+from autofix.errors import ModelError
+
+CONFIGS = Path(__file__).parent / "configs"
+
+UNUSED_LAYER = 23
+"""OpenCLIP ViT-H's last layer, by its number: SD 2.x was trained on what comes before it."""
+
+_OPEN_CLIP = (
+    (r"^positional_embedding$", "embeddings.position_embedding.weight"),
+    (r"^token_embedding\.", "embeddings.token_embedding."),
+    (r"^ln_final\.", "final_layer_norm."),
+    (r"^transformer\.resblocks\.(\d+)\.", r"encoder.layers.\1."),
+    (r"\.ln_([12])\.", r".layer_norm\1."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+    (r"\.attn\.out_proj\.", ".self_attn.out_proj."),
+)
+"""OpenCLIP's names -> those of transformers; queries, keys and values lie in one tensor there."""
+
+
+def tokenizer(*, pad: str | None = None) -> Any:
+    """CLIP's tokenizer; OpenCLIP's pads with "!" where OpenAI's pads with the end of text."""
+    from transformers import CLIPTokenizer
+
+    words, merges = _vocabulary()
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder, "vocab.json"), Path(folder, "merges.txt")
+        files[0].write_text(json.dumps(words), encoding="utf-8")
+        files[1].write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+        return CLIPTokenizer(
+            *map(str, files),
+            model_max_length=77,
+            unk_token="<|endoftext|>",
+            pad_token=pad or "<|endoftext|>",
+        )
+
+
+@functools.cache
+def _vocabulary() -> tuple[dict[str, int], list[str]]:
+    """Words with their numbers, and merges: bytes, bytes that end a word, merged pairs, two marks.
+
+    The bytes stand in GPT-2's order: those that print first, the others as letters above them.
+    """
+    merges = gzip.decompress((CONFIGS / "clip" / "merges.txt.gz").read_bytes()).decode()
+    pairs = merges.split("\n")
+    prints = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [chr(256 + number) for number in range(256 - len(prints))]
+    bytes_ = [*map(chr, prints), *others]
+    ends = [f"{byte}</w>" for byte in bytes_]
+    words = [*bytes_, *ends, *("".join(pair.split()) for pair in pairs)]
+    marks = ["<|startoftext|>", "<|endoftext|>"]
+    return {word: number for number, word in enumerate([*words, *marks])}, pairs
+
+
+def text_encoder(
+    tensors: Mapping[str, Any], prefix: str, config: Path, dtype: Any, *, open_clip: bool = False
+) -> Any:
+    """The text encoder whose keys start with `prefix`; with a projection where it has one.
+
+    `config` is the family's config.json for it. Raises ModelError where tensors are missing.
+    """
+    import transformers
+
+    own = {
+        key.removeprefix(prefix): each for key, each in tensors.items() if key.startswith(prefix)
+    }
+    own = _from_open_clip(own) if open_clip else _from_clip(own)
+    projection = own.get("text_projection.weight")
+    shapes = Header({key: tuple(each.shape) for key, each in own.items()}, {})
+    derived = clip_config(shapes, () if projection is None else tuple(projection.shape))
+    settings = transformers.CLIPTextConfig(**json.loads(config.read_text()) | derived)
+    kind = transformers.CLIPTextModel
+    if projection is not None:
+        kind = transformers.CLIPTextModelWithProjection
+    named = {
+        key if key.startswith("text_projection") else f"text_model.{key}": each
+        for key, each in own.items()
+    }
+    model, found = kind.from_pretrained(
+        None, config=settings, state_dict=named, dtype=dtype, output_loading_info=True
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(
+            f"its text encoder lacks {missing[0]!r} and {len(missing) - 1} more",
+            "take another checkpoint, or download it again",
+        )
+    return model.eval()
+
+
+def _from_clip(own: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's CLIP: some old merges miss the "text_model." in every name."""
+    return {
+        name: each
+        for key, each in own.items()
+        if not (name := key.removeprefix("text_model.")).endswith("position_ids")
+        and not name.startswith("text_projection")
+    }
+
+
+def _from_open_clip(own: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenCLIP's tensors under the names of transformers, queries, keys and values apart."""
+    named: dict[str, Any] = {}
+    last = f"transformer.resblocks.{UNUSED_LAYER}."
+    is_vit_h = any(key.startswith(last) for key in own) and not any(
+        key.startswith(f"transformer.resblocks.{UNUSED_LAYER + 1}.") for key in own
+    )
+    for key, each in own.items():
+        if key == "logit_scale" or (is_vit_h and key.startswith((last, "text_projection"))):
+            continue
+        if key == "text_projection":
+            named["text_projection.weight"] = each.T.contiguous()
+            continue
+        for pattern, name in _OPEN_CLIP:
+            key = re.sub(pattern, name, key)
+        if packed := re.fullmatch(r"(.+)\.attn\.in_proj_(weight|bias)", key):
+            for part, tensor in zip("qkv", each.chunk(3), strict=True):
+                named[f"{packed[1]}.self_attn.{part}_proj.{packed[2]}"] = tensor
+        else:
+            named[key] = each
+    return named

@@ -1,0 +1,98 @@
+"""What --model names -> where that model is: a folder, a file, or a hub's copy on this machine."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from autofix.engines.hub import fetch
+from autofix.engines.restoration import is_restoration
+from autofix.engines.weightfile import PICKLES, SAFE, check_kind
+from autofix.errors import ModelError
+from autofix.recipe import Inpaint
+from autofix.user_config import ModelFolders
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model is: `path` is a diffusers folder, or a checkpoint or restoration file.
+
+    Of a hub model `path` is the folder of its copy here, `id` its name there.
+    """
+
+    kind: Literal["folder", "checkpoint", "hub", "restoration"]
+    path: Path
+    id: str = ""
+    revision: str = ""
+
+    @classmethod
+    def of(cls, source: Source | Path) -> Source:
+        """The source itself, or that of a diffusers folder or checkpoint file."""
+        if isinstance(source, Source):
+            return source
+        return cls("checkpoint" if source.is_file() else "folder", source)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.id or (self.path.stem if self.path.is_file() else self.path.resolve().name)
+
+
+def resolve(
+    text: str,
+    settings: Inpaint,
+    folders: ModelFolders,
+    *,
+    offline: bool = False,
+    endpoint: str | None = None,
+    weights: bool = True,
+) -> Source:
+    """A path, a short name or a file's name from the user's models folders, or a hub id.
+
+    A hub model comes from the local cache where it is there whole, else from the hub at `endpoint`
+    unless `offline`; without `weights` its configs are enough. Raises ModelError.
+    """
+    given = folders.names.get(text, text)
+    path = Path(given).expanduser()
+    if not path.exists() and not _leaves(given):
+        kept = folders.look("checkpoint", text) or folders.look("restoration", text)
+        path = kept or path
+    if path.is_dir():
+        return Source("folder", path)
+    if path.is_file():
+        return _file(path, settings)
+    if _HUB_ID.fullmatch(given) and path.suffix.lower() not in (SAFE, *PICKLES):
+        copy = fetch(given, settings, offline=offline, endpoint=endpoint, weights=weights)
+        return Source("hub", copy, given, settings.revision)
+    raise _unknown(text, given, folders)
+
+
+def _file(path: Path, settings: Inpaint) -> Source:
+    if path.suffix.lower() != ".ckpt" and is_restoration(path):
+        return Source("restoration", path)
+    check_kind(path, trust_pickle=settings.trust_pickle)
+    return Source("checkpoint", path)
+
+
+def _leaves(given: str) -> bool:
+    """Whether it is a path by its form, and so no name to look for."""
+    return given.startswith(("/", "~", ".")) or ".." in Path(given).parts or "\\" in given
+
+
+def _unknown(text: str, given: str, folders: ModelFolders) -> ModelError:
+    problem = f"there is no model {text!r}"
+    if given != text:
+        problem += f", which your config file says is {given!r}"
+    known = sorted({*folders.names, *folders.known("checkpoint"), *folders.known("restoration")})
+    if near := difflib.get_close_matches(text, [*known, "builtin", "null"], n=3):
+        return ModelError(problem, f"did you mean {' or '.join(map(repr, near))}?")
+    return ModelError(
+        problem,
+        "--model takes builtin, null, a diffusers folder, a .safetensors file, a name from your "
+        "models folders, or a hub id (owner/name)",
+    )
