@@ -107,20 +107,26 @@ def paste_mask(
 def _clean_line(scheduler: Any, timestep: Any, device: Any) -> tuple[Any, Any, Any]:
     """p, q and sigma at this step: the clean latents are p * sample - q * model output.
 
-    A sample is a * clean + b * noise, and sigma is b / a, with a^2 + b^2 = 1 (DDIM, DPM++, ...) or
-    a = 1 (Euler, Heun, ...): the scheduler's own `add_noise` tells which.
+    A sample is a * clean + b * noise, and sigma is b / a, with a = 1 (Euler, Heun, DPM2, ...) or
+    a^2 + b^2 = 1 (DDIM, DPM++, ...). The former scale what the model is shown by that very sigma,
+    also in the middle of a step; of the latter `add_noise` tells.
     """
     import torch
 
     one, zero = torch.ones(1, device=device), torch.zeros(1, device=device)
-    at = torch.as_tensor(timestep).reshape(1)
-    a, b = scheduler.add_noise(one, zero, at), scheduler.add_noise(zero, one, at)
+    shown = scheduler.scale_model_input(one, timestep)
+    if bool(shown < 1):
+        a, b = one, (shown**-2 - 1) ** 0.5
+    else:
+        at = torch.as_tensor(timestep).reshape(1)
+        a, b = scheduler.add_noise(one, zero, at), scheduler.add_noise(zero, one, at)
     sigma = b / a
     kind = scheduler.config.prediction_type
     if kind == "sample":
         return zero, -one, sigma
     if kind == "v_prediction":
-        return 1 / (a * (1 + sigma**2)), sigma / (1 + sigma**2) ** 0.5, sigma
+        power = a**2 + b**2  # not sigma, which is infinite where noise is all there is
+        return a / power, b / power**0.5, sigma
     return 1 / a, sigma, sigma
 
 

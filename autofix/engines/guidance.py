@@ -1,0 +1,94 @@
+"""Leaving the negative prompt out of some steps, which halves what the model does there."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from autofix.errors import RecipeError
+from autofix.recipe import Inpaint
+
+
+def skips_guidance(settings: Inpaint) -> bool:
+    """Whether the settings leave the negative prompt out of any step."""
+    whole = (settings.guidance_start, settings.guidance_end) == (0, 1)
+    return settings.min_guidance_sigma > 0 or not whole
+
+
+def check_guidance(settings: Inpaint, name: str, *, has_unet: bool) -> None:
+    """Raises RecipeError where a model's CFG cannot be left out of single steps."""
+    if skips_guidance(settings) and not has_unet:
+        raise RecipeError(
+            f"{name} cannot leave out the negative prompt: that is for SD 1.x, 2.x and SDXL",
+            "set inpaint.min_guidance_sigma to 0, guidance_start to 0 and guidance_end to 1",
+        )
+
+
+@contextlib.contextmanager
+def sparing(pipe: Any, settings: Inpaint) -> Iterator[None]:
+    """While this lasts the pipeline's UNet is shown the prompts alone at some steps.
+
+    With CFG a pipeline gives the UNet 2B rows, negative prompts first. Where guidance is left out
+    the UNet works on the other B rows, and its answer stands for both, so that CFG of any scale
+    gives that very answer: with 4 and with 9 channels, and with SDXL's conditions. Hooks of the
+    UNet that are registered while this lasts, as ControlNets are, meet the B rows too.
+
+    `min_guidance_sigma` is A1111's rule: below this noise level, every second evaluation of the
+    UNet, counted from the first one done. (A1111 compares it with the timestep, not with sigma, for
+    DDIM, PLMS and UniPC, where it therefore never acts.) `guidance_start` and `guidance_end` are
+    shares of the evaluations done, by the rule that diffusers has for ControlNets.
+    """
+    unet = getattr(pipe, "unet", None)
+    if unet is None or not skips_guidance(settings):
+        yield
+        return
+    done, alone = 0, False
+
+    def left_out(timestep: Any) -> bool:
+        first, last = done / pipe.num_timesteps, (done + 1) / pipe.num_timesteps
+        if first < settings.guidance_start or last > settings.guidance_end:
+            return True
+        # In this order, since to read a timestep is to wait for the GPU.
+        alternate = bool(done % 2) and settings.min_guidance_sigma > 0
+        return alternate and noise_level(pipe.scheduler, timestep) < settings.min_guidance_sigma
+
+    def before(unet: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        nonlocal done, alone
+        sample, timestep, *_ = args
+        alone = pipe.do_classifier_free_guidance and left_out(timestep)
+        done += 1
+        return (_half(args, len(sample)), _half(given, len(sample))) if alone else None
+
+    def after(unet: Any, args: tuple[Any, ...], answer: Any) -> Any:
+        return tuple(each.repeat(2, 1, 1, 1) for each in answer) if alone else None
+
+    hooks = (
+        unet.register_forward_pre_hook(before, with_kwargs=True),
+        unet.register_forward_hook(after),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def noise_level(scheduler: Any, timestep: Any) -> float:
+    """Sigma at a timestep, whole or not: the logarithm is linear between whole ones."""
+    at = float(timestep)
+    low = min(int(at), len(scheduler.alphas_cumprod) - 2)
+    a = scheduler.alphas_cumprod[low : low + 2].cpu().double()
+    below, above = ((1 - a) / a).log().tolist()
+    return math.exp((below + (at - low) * (above - below)) / 2)
+
+
+def _half(value: Any, rows: int) -> Any:
+    """The second half of every tensor with so many rows."""
+    if isinstance(value, dict):
+        return {key: _half(each, rows) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_half(each, rows) for each in value)
+    is_batch = getattr(value, "ndim", 0) > 0 and len(value) == rows
+    return value[rows // 2 :] if is_batch else value
