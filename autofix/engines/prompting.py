@@ -6,7 +6,11 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
+
+from autofix.engines.embeddings import Embeddings
+from autofix.engines.lora import Loras
 
 Piece = tuple[str, float]
 """A text, and how much attention it gets."""
@@ -80,31 +84,47 @@ def _parts(texts: list[str | None], weights: list[float]) -> list[list[Piece]]:
     return parts
 
 
-def chunked(prompt: str, tokenizer: Any) -> list[Chunk]:
+def chunked(prompt: str, tokenizer: Any, embeddings: Embeddings | None = None) -> list[Chunk]:
     """The prompt's tokens in chunks, at least one; BREAK begins a new one."""
+    inner = embeddings.inner if embeddings else set()
     comma = tokenizer.convert_tokens_to_ids(",</w>")
     chunks: list[Chunk] = []
     for part in parse_attention(prompt):
         ids: list[int] = []
         weights: list[float] = []
         for text, weight in part:
-            said = tokenizer(text, add_special_tokens=False, truncation=False).input_ids
+            said = _ids(text, tokenizer, embeddings)
             ids += said
             weights += [weight] * len(said)
         while len(ids) > CHUNK:
-            cut = _cut(ids, comma)
+            cut = _cut(ids, comma, inner)
             chunks.append((ids[:cut], weights[:cut]))
             ids, weights = ids[cut:], weights[cut:]
         chunks.append((ids, weights))
     return chunks[:-1] if len(chunks) > 1 and not chunks[-1][0] else chunks
 
 
-def _cut(ids: list[int], comma: int) -> int:
-    """How many tokens the first chunk takes: all that fit, or those up to a comma near its end."""
+def _ids(text: str, tokenizer: Any, embeddings: Embeddings | None) -> list[int]:
+    ids: list[int] = []
+    for piece in embeddings.parted(text) if embeddings else [text]:
+        if isinstance(piece, str):
+            piece = tokenizer(piece, add_special_tokens=False, truncation=False).input_ids
+        ids += piece
+    return ids
+
+
+def _cut(ids: list[int], comma: int, inner: set[int]) -> int:
+    """How many tokens the first chunk takes: all that fit, or those up to a comma near its end.
+
+    An embedding stays whole, unless it is longer than a chunk.
+    """
     near = ids[CHUNK - COMMA_REACH : CHUNK]
-    if ids[CHUNK] == comma or comma not in near:
-        return CHUNK
-    return CHUNK - near[::-1].index(comma)
+    if ids[CHUNK] != comma and comma in near:
+        return CHUNK - near[::-1].index(comma)
+    cut = CHUNK
+    while cut and ids[cut] in inner:
+        cut -= 1
+    return cut or CHUNK
 
 
 def reads_clip(pipe: Any) -> bool:
@@ -115,6 +135,12 @@ def reads_clip(pipe: Any) -> bool:
         and bool(encoders)
         and all(encoder.config.model_type == "clip_text_model" for encoder in encoders)
     )
+
+
+def embeddings_for(pipe: Any, *, trust_pickle: bool) -> Embeddings:
+    """The user's embeddings, for a pipeline whose prompts CLIP alone reads."""
+    widths = [encoder.get_input_embeddings().weight.shape[-1] for _, encoder in _encoders(pipe)]
+    return Embeddings(widths, trust_pickle=trust_pickle)
 
 
 def _encoders(pipe: Any) -> list[tuple[Any, Any]]:
@@ -131,32 +157,54 @@ def _is_xl(pipe: Any) -> bool:
 
 
 class PromptEncoder:
-    """Turns prompts into a CLIP pipeline's embeddings, each distinct prompt once."""
+    """Turns prompts into a CLIP pipeline's embeddings, each distinct prompt once.
 
-    def __init__(self, pipe: Any, *, remembered: int = 64) -> None:
+    `skip` is A1111's CLIP skip: 2 leaves out CLIP's last layer. As there it is for SD 1.x alone:
+    SD 2.x and SDXL were trained with one layer that is not the last. `loras` are those that are
+    active, which may change the text encoders: what is remembered is theirs alone.
+    """
+
+    def __init__(
+        self, pipe: Any, embeddings: Embeddings | None = None, *, remembered: int = 64
+    ) -> None:
+        """`embeddings` are words with vectors of their own, beside those that the pipeline has."""
         self._pipe = pipe
-        self._encode = functools.lru_cache(remembered)(functools.partial(_encode, pipe))
+        self._encode = functools.lru_cache(remembered)(
+            lambda prompt, skip, loras: _encode(pipe, embeddings, prompt, skip)
+        )
 
-    def arguments(self, prompt: str, negative: str | None) -> dict[str, Any]:
+    def arguments(
+        self, prompt: str, negative: str | None, *, skip: int = 1, loras: Loras = ()
+    ) -> dict[str, Any]:
         """What the pipeline takes in place of one prompt and its negative prompt, if there is one.
 
         The embeddings are 1 x (77 times the number of chunks) x width, both equally long: the
         shorter is filled up with empty chunks.
         """
+        import torch
+
+        read = tuple((lora.path, lora.te) for lora in loras if lora.te)
         texts = {"": prompt} if negative is None else {"": prompt, "negative_": negative}
-        encoded = {name: self._encode(text) for name, text in texts.items()}
+        encoded = {name: self._encode(text, skip, read) for name, text in texts.items()}
         chunks = max(len(embeds) for embeds, _ in encoded.values())
         arguments = {}
         for name, (embeds, pooled) in encoded.items():
             zero = name and not negative and self._zeroes_empty
-            embeds = self._filled_up(embeds, chunks).flatten(0, 1)[None]
+            if missing := chunks - len(embeds):
+                embeds = torch.cat([embeds, *[self._encode("", skip, read)[0]] * missing])
+            embeds = embeds.flatten(0, 1)[None]
             arguments[f"{name}prompt_embeds"] = embeds * 0 if zero else embeds
             if _is_xl(self._pipe):
                 arguments[f"{name}pooled_prompt_embeds"] = pooled * 0 if zero else pooled
         return arguments
 
     def batches(
-        self, prompts: Sequence[str], negatives: Sequence[str] | None
+        self,
+        prompts: Sequence[str],
+        negatives: Sequence[str] | None,
+        *,
+        skip: int = 1,
+        loras: Loras = (),
     ) -> Iterator[tuple[list[int], dict[str, Any]]]:
         """The places of prompts that fill equally many chunks, and the pipeline's arguments.
 
@@ -166,7 +214,8 @@ class PromptEncoder:
 
         groups: dict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         for place, prompt in enumerate(prompts):
-            arguments = self.arguments(prompt, None if negatives is None else negatives[place])
+            negative = None if negatives is None else negatives[place]
+            arguments = self.arguments(prompt, negative, skip=skip, loras=loras)
             groups[arguments["prompt_embeds"].shape[1]].append((place, arguments))
         for group in groups.values():
             places, each = zip(*group, strict=True)
@@ -178,31 +227,38 @@ class PromptEncoder:
         """SDXL was trained with zeros, not with an encoded "", where it had no prompt."""
         return bool(getattr(self._pipe.config, "force_zeros_for_empty_prompt", False))
 
-    def _filled_up(self, embeds: Any, chunks: int) -> Any:
-        import torch
 
-        missing = chunks - len(embeds)
-        return torch.cat([embeds, *[self._encode("")[0]] * missing]) if missing else embeds
-
-
-def _encode(pipe: Any, prompt: str) -> tuple[Any, Any]:
+def _encode(pipe: Any, embeddings: Embeddings | None, prompt: str, skip: int) -> tuple[Any, Any]:
     """The embeddings, chunks x 77 x width, and SDXL's pooled one of the first chunk, else None."""
     import torch
 
     widths, pooled = [], None
     is_xl = _is_xl(pipe)
-    for tokenizer, encoder in _encoders(pipe):
-        text = pipe.maybe_convert_prompt(prompt, tokenizer)  # textual inversion
-        chunks = chunked(text, tokenizer)
+    for number, (tokenizer, encoder) in enumerate(_encoders(pipe)):
+        text = pipe.maybe_convert_prompt(prompt, tokenizer)  # the pipeline's own textual inversion
+        chunks = chunked(text, tokenizer, embeddings)
         framed = [_framed(ids, tokenizer) for ids, _ in chunks]
-        ids = torch.tensor(framed, device=pipe._execution_device)
-        answer = encoder(ids, output_hidden_states=is_xl)
+        filled = embeddings.filled(encoder, number, framed) if embeddings else nullcontext(framed)
+        with filled as plain:
+            ids = torch.tensor(plain, device=pipe._execution_device)
+            answer = encoder(ids, output_hidden_states=True)
         if is_xl and answer[0].ndim == 2:
             pooled = answer[0][:1]
-        hidden = answer.hidden_states[-2] if is_xl else answer[0]
+        hidden = answer.hidden_states[-2] if is_xl else _last(encoder, answer, skip)
         parts = zip(hidden, chunks, strict=True)
         widths.append(torch.stack([_weighted(part, weights) for part, (_, weights) in parts]))
     return torch.cat(widths, dim=-1), pooled
+
+
+def _last(encoder: Any, answer: Any, skip: int) -> Any:
+    """The hidden states of the last layer but `skip` - 1, normalised as the last one's are.
+
+    OpenCLIP (SD 2.x) comes without the layers that are to be skipped: known by its activation.
+    """
+    if skip <= 1 or encoder.config.hidden_act == "gelu":
+        return answer[0]
+    norm = getattr(encoder, "text_model", encoder).final_layer_norm
+    return norm(answer.hidden_states[-min(skip, len(answer.hidden_states))])
 
 
 def _framed(ids: list[int], tokenizer: Any) -> list[int]:

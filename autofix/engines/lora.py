@@ -1,0 +1,147 @@
+"""LoRAs beside a pipeline's own weights: loaded once, switched on and off between batches."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autofix.engines.lora_files import delete_lora, load_lora, parts
+from autofix.engines.tags import find_lora, parted, read_tag
+from autofix.errors import ModelError
+from autofix.user_config import ModelFolders, model_folders
+
+KEPT = 8
+"""LoRAs that stay loaded, at least; those of the faces at work always do."""
+
+_log = logging.getLogger("autofix")
+
+
+class Active(NamedTuple):
+    """A LoRA file, and how strongly it acts on the text encoders and on the UNet."""
+
+    path: Path
+    te: float
+    unet: float
+
+
+Loras = tuple[Active, ...]
+"""What is active together, in the order of the paths: equal for equal sets."""
+
+
+class LoraSwitch:
+    """The LoRAs of one loaded pipeline. With none of them active it is what it was, to the bit.
+
+    Weights stay beside the model's own (peft), so that nothing is ever undone by subtraction.
+    """
+
+    def __init__(self, pipe: Any, folders: ModelFolders | None = None) -> None:
+        """`folders` are the user's by default, read when a prompt first names a LoRA.
+
+        With None for the pipeline no tag is obeyed, and all are still taken out.
+        """
+        self._pipe = pipe
+        self._folders = folders
+        self._paths: dict[str, Path | ModelError] = {}
+        self._unfit: dict[Path, ModelError] = {}
+        self._names: dict[Path, str] = {}  # adapters by file, the least lately used first
+        self._count = 0
+        self._warned: set[str] = set()
+
+    def activated(
+        self, prompts: Sequence[str], *, own: str = ""
+    ) -> Iterator[tuple[list[int], list[str], Loras]]:
+        """Prompts that name equal sets: their places, their texts without tags, and the set.
+
+        The set is active until the next one is asked for. A LoRA that is missing or does not fit
+        is left out, with one warning, for the prompt may be the picture's; where the tag stands in
+        `own`, the recipe's prompt, ModelError is raised.
+        """
+        groups: dict[Loras, list[tuple[int, str]]] = defaultdict(list)
+        for place, prompt in enumerate(prompts):
+            text, tags = parted(prompt)
+            groups[self._wanted(tags, own)].append((place, text))
+        for loras, group in groups.items():
+            self._activate(loras)
+            places, texts = zip(*group, strict=True)
+            yield list(places), list(texts), loras
+
+    def _wanted(self, tags: Iterable[str], own: str) -> Loras:
+        """What the tags ask for, the weights of one file added up, without those of weight 0."""
+        weights: dict[Path, tuple[float, float]] = {}
+        for tag in tags if self._pipe is not None else ():
+            try:
+                name, te, unet = read_tag(tag)
+                path = self._find(name)
+                self._load(path)
+            except ModelError as error:
+                if tag in own:
+                    raise
+                self._warn(tag, error)
+            else:
+                before = weights.get(path, (0.0, 0.0))
+                weights[path] = (before[0] + te, before[1] + unet)
+        return tuple(Active(path, *both) for path, both in sorted(weights.items()) if any(both))
+
+    def _warn(self, tag: str, error: ModelError) -> None:
+        if tag not in self._warned:
+            self._warned.add(tag)
+            _log.warning("%s is left out: %s", tag, error)
+
+    def _find(self, name: str) -> Path:
+        if name not in self._paths:
+            if self._folders is None:
+                self._folders = model_folders()
+            try:
+                self._paths[name] = find_lora(name, self._folders)
+            except ModelError as error:
+                self._paths[name] = _again(error)
+        found = self._paths[name]
+        if isinstance(found, ModelError):
+            raise _again(found)
+        return found
+
+    def _load(self, path: Path) -> str:
+        """The file's adapter, now the latest used. Raises ModelError where it does not fit."""
+        if path in self._unfit:
+            raise _again(self._unfit[path])
+        name = self._names.pop(path, "")
+        if not name:
+            self._count += 1
+            name = f"autofix{self._count:06}"  # peft wants no dots, and no name within another
+            try:
+                load_lora(self._pipe, path, name)
+            except (ModelError, RuntimeError) as error:  # out of memory may pass
+                delete_lora(self._pipe, name)
+                if isinstance(error, ModelError):
+                    self._unfit[path] = _again(error)
+                raise
+        self._names[path] = name
+        return name
+
+    def _activate(self, loras: Loras) -> None:
+        from diffusers.utils.peft_utils import set_adapter_layers, set_weights_and_activate_adapters
+
+        adapters = {self._load(lora.path): lora for lora in loras}
+        for path, name in list(self._names.items())[: max(0, len(self._names) - KEPT)]:
+            if name not in adapters:
+                del self._names[path]
+                delete_lora(self._pipe, name)
+        for kind, part in parts(self._pipe):
+            known = getattr(part, "peft_config", None) or {}
+            scales = {
+                name: lora.te if kind.startswith("text_encoder") else lora.unet
+                for name, lora in adapters.items()
+                if name in known
+            }
+            scales = {name: scale for name, scale in scales.items() if scale}
+            set_adapter_layers(part, enabled=bool(scales))
+            if scales:
+                set_weights_and_activate_adapters(part, list(scales), list(scales.values()))
+
+
+def _again(error: ModelError) -> ModelError:
+    """The same to keep, or to raise again, without the traceback and all that it would hold."""
+    return ModelError(error.problem, error.advice)
