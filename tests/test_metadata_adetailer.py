@@ -204,6 +204,7 @@ def test_a_tab_without_its_own_takes_what_holds_for_the_whole_picture():
         ("DPM++ 2M Karras", "Karras", "DPM++ 2M Karras"),
         ("Euler a", "Use same scheduler", "Euler a"),
         ("Euler a", "Automatic", "Euler a"),
+        ("DPM++ 2M", "Automatic", "DPM++ 2M Karras"),
         ("Euler a", "", "Euler a"),
     ],
 )
@@ -219,7 +220,7 @@ def test_samplers_with_their_scheduler(sampler, scheduler, name):
         ({"ad_use_clip_skip": True, "ad_clip_skip": 2}, "ADetailer CLIP skip '2'"),
         ({"ad_use_noise_multiplier": True}, "ADetailer noise multiplier '1.0'"),
         ({"ad_restore_face": True}, "ADetailer restore face 'True'"),
-        ({"ad_controlnet_model": "tile"}, "ADetailer ControlNet model 'tile'"),
+        ({"ad_controlnet_model": "Passthrough"}, "ADetailer ControlNet model 'Passthrough'"),
         ({"ad_use_sampler": True, "ad_sampler": "Restart"}, "sampler 'Restart' is none of ours"),
         ({"ad_nonsense": 1}, "ad_nonsense is no argument of ADetailer"),
     ],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from autofix.engines.samplers import SAMPLERS
+from autofix.engines.samplers import check_sampler
+from autofix.errors import RecipeError
 from autofix.metadata.adetailer import DEFAULTS, NAMES, Args
+from autofix.metadata.controlnet import controlnet_args, controls_of
 from autofix.recipe import Detect, Recipe
 from autofix.units import Share
 from autofix.values import Region, RegionResult
@@ -37,7 +40,6 @@ _ELSEWHERE = {
 }
 _NOWHERE = {
     "ad_restore_face": "autofix repaints and restores nothing",
-    "ad_controlnet_model": "autofix has no ControlNet",
 }
 
 
@@ -75,16 +77,15 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
         "ad_denoising_strength": _strength(inpaint.strength, painted),
         "ad_inpaint_only_masked": crop.area == "only-masked",
         "ad_inpaint_only_masked_padding": px(crop.padding),
-        "ad_use_cfg_scale": inpaint.cfg != DEFAULTS["ad_cfg_scale"],
-        "ad_cfg_scale": inpaint.cfg,
     }
     if crop.size != "auto":
         args["ad_use_inpaint_width_height"] = True
         args["ad_inpaint_width"], args["ad_inpaint_height"] = crop.size
-    for name, value in (("steps", inpaint.steps), ("sampler", inpaint.sampler)):
+    own = (("steps", inpaint.steps), ("sampler", inpaint.sampler), ("cfg_scale", inpaint.cfg))
+    for name, value in own:
         if value != "auto":
             args |= {f"ad_use_{name}": True, f"ad_{name}": value}
-    return args
+    return args | controlnet_args(inpaint.control)
 
 
 def settings_of(args: Args, main: Mapping[str, Any]) -> tuple[Settings, list[str]]:
@@ -99,9 +100,14 @@ def settings_of(args: Args, main: Mapping[str, Any]) -> tuple[Settings, list[str
     own = {**main, **_own(given)}
     if "size" in own:
         settings["crop"]["size"] = own.pop("size")
-    if own.get("sampler", "auto") not in ("auto", *SAMPLERS):
-        notes.append(f"sampler {own.pop('sampler')!r} is none of ours: {', '.join(SAMPLERS)}")
+    if (sampler := str(own.pop("sampler", "auto"))) != "auto":
+        try:
+            own["sampler"] = check_sampler(sampler)
+        except RecipeError as error:
+            notes.append(f"sampler {sampler!r} is none of ours: {error.advice}")
     settings["inpaint"] |= own
+    if controls := controls_of(given, notes):
+        settings["inpaint"]["control"] = controls
     lost = [arg for arg in _ELSEWHERE if given[arg.replace("ad_", "ad_use_", 1)]]
     lost += [arg for arg in _NOWHERE if given[arg] not in (DEFAULTS[arg], None)]
     advice = _ELSEWHERE | _NOWHERE
@@ -161,7 +167,13 @@ def _own(given: Args) -> dict[str, Any]:
 
 
 def sampler_name(sampler: str, scheduler: str) -> str:
-    """A1111's older name of a sampler with its scheduler: "DPM++ 2M Karras"."""
+    """A1111's older name of a sampler with its scheduler: "DPM++ 2M Karras".
+
+    Automatic is what A1111 chooses for the sampler.
+    """
+    if scheduler == "Automatic":
+        with contextlib.suppress(RecipeError):
+            return check_sampler(f"{sampler} {scheduler}")
     alone = scheduler in _SAME or sampler.endswith(scheduler)
     return sampler if alone else f"{sampler} {scheduler}"
 

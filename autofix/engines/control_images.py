@@ -1,0 +1,178 @@
+"""Control images: what a ControlNet is shown of a crop."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autofix.errors import EngineError, ModelError, RecipeError
+from autofix.recipe import Control
+from autofix.user_config import model_folders
+from autofix.values import Crop
+
+Image = NDArray[np.float32]
+"""RGB, height x width x 3, 0 to 1; -1 where an inpaint ControlNet shall look away."""
+
+_OWN = ("none", "tile_resample", "canny", "inpaint_only", "inpaint_global_harmonious")
+_POSE = ("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth")
+_LINES = ("sk_model.pth", "sk_model2.pth")
+_HED, _PIDI = ("ControlNetHED.pth",), ("table5_pidinet.pth",)
+_HAND_AND_FACE = {"include_hand": True, "include_face": True}
+_DETECTORS: dict[str, tuple[str, tuple[str, ...], dict[str, bool]]] = {
+    "lineart_realistic": ("LineartDetector", _LINES, {}),
+    "lineart_coarse": ("LineartDetector", _LINES, {"coarse": True}),
+    "lineart_anime": ("LineartAnimeDetector", ("netG.pth",), {}),
+    "openpose": ("OpenposeDetector", _POSE, {}),
+    "openpose_face": ("OpenposeDetector", _POSE, {"include_face": True}),
+    "openpose_full": ("OpenposeDetector", _POSE, _HAND_AND_FACE),
+    "depth_midas": ("MidasDetector", ("dpt_hybrid-midas-501f0c75.pt",), {}),
+    "softedge_hed": ("HEDdetector", _HED, {}),
+    "softedge_pidinet": ("PidiNetDetector", _PIDI, {}),
+    "scribble_hed": ("HEDdetector", _HED, {"scribble": True}),
+    "scribble_pidinet": ("PidiNetDetector", _PIDI, {"scribble": True}),
+    "t2ia_sketch_pidi": ("PidiNetDetector", _PIDI, {"apply_filter": True}),
+}
+"""Module -> controlnet-aux's class, the files it reads, and how it is called."""
+
+MODULES = (*_OWN, *_DETECTORS)
+"""Every module, by the name that the web UI's ControlNet extension gives it."""
+
+_SHORT = {
+    "tile": "tile_resample",
+    "inpaint": "inpaint_only",
+    "lineart": "lineart_realistic",
+    "depth": "depth_midas",
+    "softedge": "softedge_hed",
+    "scribble": "scribble_hed",
+}
+_GUESSES = {  # ADetailer's, in its order, and after them ours
+    "inpaint": "inpaint_global_harmonious",
+    "scribble": "t2ia_sketch_pidi",
+    "lineart_anime": "lineart_anime",
+    "lineart": "lineart_coarse",
+    "openpose": "openpose_full",
+    "tile": "tile_resample",
+    "depth": "depth_midas",
+    "canny": "canny",
+    "softedge": "softedge_hed",
+}
+
+
+def module_of(control: Control) -> str:
+    """One of MODULES. auto is guessed from the ControlNet's name, as ADetailer does, else none.
+
+    Raises RecipeError for a name that is no module's.
+    """
+    if control.module == "auto":
+        name = PurePath(control.model.replace("\\", "/")).name.lower()
+        return next((module for part, module in _GUESSES.items() if part in name), "none")
+    module = _SHORT.get(control.module, control.module)
+    if module not in MODULES:
+        known = [*MODULES, *_SHORT]
+        near = difflib.get_close_matches(module, known, n=3, cutoff=0.4) or known
+        raise RecipeError(
+            f"there is no control module {control.module!r}",
+            f"set inpaint.control's module to auto, or to one such as {', '.join(near)}",
+        )
+    return module
+
+
+def check_module(control: Control) -> None:
+    """Raises RecipeError as `module_of` does, ModelError where its package or files are missing."""
+    module = module_of(control)
+    if module in _DETECTORS:
+        _found(module)
+
+
+def control_image(crop: Crop, control: Control) -> Image:
+    """The crop as the ControlNet's module shows it, at working size.
+
+    Raises what `check_module` does, and EngineError where a detector fails.
+    """
+    module = module_of(control)
+    if module in _DETECTORS:
+        return _detected(crop, module)
+    if module == "canny":
+        return _edges(crop, control)
+    if module == "tile_resample" and control.down_sampling > 1:
+        return _resampled(crop, control.down_sampling)
+    image = crop.pixels.astype(np.float32) / np.float32(255)
+    if module.startswith("inpaint"):
+        image[crop.mask > 127] = -1
+    return image
+
+
+def _resampled(crop: Crop, times: float) -> Image:
+    """Made so many times smaller by area, then cubic back, as the extension does."""
+    import cv2
+
+    high, wide = crop.mask.shape
+    small_wh = (max(1, int(wide / times)), max(1, int(high / times)))
+    small = cv2.resize(crop.pixels, small_wh, interpolation=cv2.INTER_AREA)
+    return _scaled(small, crop, cv2.INTER_CUBIC)
+
+
+def _edges(crop: Crop, control: Control) -> Image:
+    """White on black."""
+    import cv2
+
+    edges = cv2.Canny(crop.pixels, control.low, control.high)
+    return np.repeat(edges[..., None], 3, axis=2).astype(np.float32) / np.float32(255)
+
+
+def _detected(crop: Crop, module: str) -> Image:
+    """What a detector of controlnet-aux draws, at its own size near the working size."""
+    import cv2
+
+    detector, how = _detector(module), _DETECTORS[module][2]
+    side = min(crop.mask.shape)
+    try:
+        drawn = detector(
+            crop.pixels, detect_resolution=side, image_resolution=side, output_type="np", **how
+        )
+    except (RuntimeError, ValueError) as error:
+        raise EngineError(
+            f"the control module {module!r} failed: {error}", "set another module, or none"
+        ) from error
+    return _scaled(np.asarray(drawn), crop, cv2.INTER_LINEAR)
+
+
+def _scaled(image: NDArray[np.uint8], crop: Crop, how: int) -> Image:
+    import cv2
+
+    scaled = np.asarray(cv2.resize(image, crop.mask.shape[::-1], interpolation=how), np.float32)
+    return scaled / np.float32(255)
+
+
+@functools.lru_cache(maxsize=2)
+def _detector(module: str) -> Any:
+    """Loaded, on the CPU."""
+    kind, folder = _found(module)
+    return kind.from_pretrained(str(folder))
+
+
+def _found(module: str) -> tuple[Any, Path]:
+    """A detector's class, and the folder with its files: without one controlnet-aux downloads."""
+    name, files, _ = _DETECTORS[module]
+    try:
+        kind = getattr(importlib.import_module("controlnet_aux"), name)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"the control module {module!r} needs the package controlnet-aux ({error})",
+            "pip install 'autofix[control]', or set another module",
+        ) from error
+    found = model_folders().look("controlnet", files[0])
+    missing = [each for each in files if found is None or not (found.parent / each).is_file()]
+    if found is None or missing:
+        raise ModelError(
+            f"the control module {module!r} needs {' and '.join(missing)}, which it did not find",
+            "put what it needs, from the hub's lllyasviel/Annotators, into one folder inside the "
+            "ControlNet folder of [models]",
+        )
+    return kind, found.parent
