@@ -1,18 +1,16 @@
-"""Scaling crops up with an ESRGAN-type model, by spandrel. The only module that imports it."""
+"""Scaling crops up with an ESRGAN-type model, by spandrel."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from autofix.engines.by_spandrel import check_file, open_file
 from autofix.errors import EngineError, ModelError
 from autofix.values import Pixels
-
-SUFFIXES = (".safetensors", ".pth")
 
 
 class Upscaler:
@@ -28,16 +26,7 @@ class Upscaler:
             raise ModelError(
                 f"there is no upscaler file {str(path)!r}", "--upscaler takes lanczos or a file"
             )
-        if path.suffix.lower() not in SUFFIXES:
-            raise ModelError(
-                f"upscaler {path.name!r} is no {' or '.join(SUFFIXES)} file",
-                "choose a model of one of these kinds",
-            )
-        if path.suffix.lower() == ".pth" and not trust_pickle:
-            raise ModelError(
-                f"upscaler {path.name!r} is a pickle, which can hold code",
-                "use a .safetensors file, or --trust-pickle if you trust its maker",
-            )
+        check_file(path, "upscaler", trust_pickle=trust_pickle)
         self.path = path
         self.device = device
         self._model: Any = None
@@ -71,31 +60,12 @@ class Upscaler:
 
 def _loaded(path: Path, device: str) -> Any:
     """The model on its device: in half precision on a GPU, where it can."""
-    try:
-        import spandrel
-        from safetensors import SafetensorError
-    except ImportError as error:
-        raise ModelError(
-            "an upscaler file needs spandrel, which is not installed",
-            "pip install 'autofix[upscale]', or use --upscaler lanczos",
-        ) from error
-    try:
-        model = spandrel.ModelLoader("cpu").load_from_file(path)
-    except (
-        spandrel.UnsupportedModelError,
-        SafetensorError,
-        pickle.UnpicklingError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        raise ModelError(
-            f"upscaler {path.name!r} cannot be loaded: {error or type(error).__name__}",
-            "choose a super resolution model that spandrel knows",
-        ) from error
+    model = open_file(
+        path,
+        "upscaler",
+        choose="choose a super resolution model that spandrel knows",
+        instead="use --upscaler lanczos",
+    )
     if model.purpose != "SR" or (model.input_channels, model.output_channels) != (3, 3):
         raise ModelError(
             f"upscaler {path.name!r} is no super resolution model for RGB pictures "
@@ -105,4 +75,4 @@ def _loaded(path: Path, device: str) -> Any:
         )
     if device != "cpu" and model.supports_half:
         model = model.half()
-    return model.to(device).eval()
+    return model.to(device)

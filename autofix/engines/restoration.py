@@ -1,0 +1,157 @@
+"""Face-restoration networks as an engine: GFPGAN, RestoreFormer and CodeFormer files.
+
+They were trained on faces that all stand in one place (FFHQ's alignment at 512 x 512). Where the
+detector found eyes and mouth, the face is put there, restored, and laid back into its crop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autofix.engines.aligning import SIDE, Values, aligned, laid_back
+from autofix.engines.base import EngineFacts, SizeRule
+from autofix.engines.by_spandrel import check_file, names_in, open_file
+from autofix.engines.devices import device_and_dtype
+from autofix.errors import EngineError, ModelError
+from autofix.recipe import Inpaint
+from autofix.values import Crop, Patch
+
+_SIGNS = {
+    "GFPGAN": ("toRGB.0.weight", "stylegan_decoder.style_mlp.1.weight"),
+    "CodeFormer": ("position_emb", "idx_pred_layer.1.weight", "quantize.embedding.weight"),
+    "RestoreFormer": (
+        *("quantize.embedding.weight", "quant_conv.weight"),
+        *("encoder.conv_in.weight", "decoder.conv_out.weight"),
+    ),
+}
+"""Weights by whose names each is known."""
+
+_EXTRA = "spandrel_extra_arches"
+_CHUNK = 64 * 1024
+
+
+def is_restoration(path: Path) -> bool:
+    """Whether a .safetensors or .pth file is a face-restoration network, by its weights' names.
+
+    No weight is read and nothing is unpickled. Whether a pickle may be loaded is another question.
+    """
+    return _architecture(path) is not None
+
+
+class RestorationEngine:
+    """Restores faces. The file is checked at once, loaded at the first repaint; else ModelError.
+
+    Strength, steps, seed and prompt mean nothing to it: `visibility` says how much of its picture
+    shows, `codeformer_weight` how close CodeFormer keeps to the face. A retry gives the same again.
+    Computes in float32 unless bfloat16 is asked for; none of these networks stands float16.
+    """
+
+    def __init__(self, path: Path, settings: Inpaint) -> None:
+        architecture = _architecture(path)
+        if architecture is None:
+            raise ModelError(
+                f"{str(path)!r} is no face-restoration network",
+                f"--model takes files of {', '.join(_SIGNS)}",
+            )
+        check_file(path, "model", trust_pickle=settings.trust_pickle)
+        if architecture == "CodeFormer" and find_spec(_EXTRA) is None:
+            raise ModelError(
+                f"model {path.name!r} is a CodeFormer network, which needs {_EXTRA}",
+                f"pip install {_EXTRA}, if its licence suits you: CodeFormer's (S-Lab 1.0) allows "
+                "non-commercial use only",
+            )
+        self.path = path
+        self.architecture = architecture
+        self.facts = EngineFacts(
+            name=path.stem,
+            identity=_identity(path),
+            size=SizeRule(SIDE),
+            labels=frozenset({"face"}),
+            reads_prompt=False,
+            tuned=((0.0, 1.0),),
+            steps=1,
+            family=f"face restoration ({architecture})",
+        )
+        self._device, dtype = device_and_dtype(settings)
+        self._dtype = "bfloat16" if "bfloat16" in str(dtype) else "float32"
+        self._model: Any = None
+
+    def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
+        """See `Engine.repaint`. Raises ModelError where the weights cannot be loaded."""
+        if self._model is None:
+            self._model = self._opened()
+        restored = self._restored(np.stack([aligned(crop) for crop in crops]), settings)
+        return [
+            Patch(
+                crop,
+                laid_back(values, crop, settings.visibility),
+                seed=crop.region.seed,
+                strength=crop.region.strength,
+            )
+            for crop, values in zip(crops, restored, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Drop the weights; a later repaint would load them again."""
+        self._model = None
+
+    def _opened(self) -> Any:
+        import torch
+
+        opened = open_file(
+            self.path,
+            "model",
+            choose="choose a GFPGAN (1.2 to 1.4), RestoreFormer or CodeFormer file that is whole",
+            instead="choose another --model",
+            extra=self.architecture == "CodeFormer",
+        )
+        # The module itself: spandrel's own call gives GFPGAN and CodeFormer values from 0 to 1,
+        # where they were trained on -1 to 1, and takes one picture at a time.
+        return opened.model.to(self._device, getattr(torch, self._dtype))
+
+    def _restored(self, seen: Values, settings: Inpaint) -> Values:
+        """B x 512 x 512 x 3, 0 to 1, as one batch."""
+        import torch
+
+        more: dict[str, Any] = {}
+        if self.architecture == "GFPGAN":
+            more = {"return_rgb": False, "randomize_noise": False}  # the noise that its file holds
+        elif self.architecture == "CodeFormer":
+            more = {"weight": settings.codeformer_weight}
+        batch = torch.from_numpy(seen * 2 - 1).permute(0, 3, 1, 2).contiguous()
+        try:
+            with torch.inference_mode():
+                given = batch.to(self._device, getattr(torch, self._dtype))
+                answer = self._model(given, **more)[0].float().cpu()
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(
+                f"the model failed: {(str(error) or repr(error)).splitlines()[0]}",
+                "try a smaller --batch-size, or --device cpu",
+            ) from error
+        values: Values = ((answer.permute(0, 2, 3, 1) + 1) / 2).clamp(0, 1).numpy()
+        return values
+
+
+def _architecture(path: Path) -> str | None:
+    """Which of the networks a file holds, if any."""
+    names = names_in(path)
+    for prefix in ("", "module.", "netG."):
+        for architecture, signs in _SIGNS.items():
+            if names.issuperset(prefix + sign for sign in signs):
+                return architecture
+    return None
+
+
+def _identity(path: Path) -> str:
+    """16 hex digits from the file's size, first and last 64 KiB."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_CHUNK)
+        file.seek(max(0, size - _CHUNK))
+        return hashlib.sha256(b"%d\0" % size + head + file.read()).hexdigest()[:16]
