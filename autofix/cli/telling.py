@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections import Counter
 from contextlib import ExitStack
@@ -16,6 +17,20 @@ from autofix.cli.looking import region_line
 from autofix.errors import UsageError
 from autofix.files import shown
 from autofix.pipeline import Pipeline
+
+
+class _Warnings(logging.Handler):
+    """Writes what autofix logs to stderr, above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(f"autofix: {self.format(record)}", file=sys.stderr)
+
+
+def show_warnings(*, quiet: bool) -> None:
+    """Write autofix's warnings to stderr from now on, or nothing but its errors."""
+    log = logging.getLogger("autofix")
+    log.handlers = [each for each in log.handlers if not isinstance(each, _Warnings)]
+    log.addHandler(_Warnings(logging.ERROR if quiet else logging.WARNING))
 
 
 def open_jsonl(jsonl: str | None, stack: ExitStack, *, append: bool = False) -> IO[str] | None:

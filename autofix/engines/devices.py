@@ -1,17 +1,29 @@
-"""Where a model computes, and in what precision."""
+"""Where a model computes, in what precision, and what makes it fast there."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import logging
+from typing import Any, Literal
 
+from autofix.engines.memory import Vram, causes, fit, out_of_memory
 from autofix.errors import ModelError
 from autofix.recipe import Inpaint
 
+Precision = Literal["own", "vae", "float32"]
 
-def device_and_dtype(settings: Inpaint) -> tuple[str, Any]:
-    """What "auto" means on this machine: cuda, else mps, else cpu; half precision but on the CPU.
+PRECISIONS: tuple[Precision, ...] = ("own", "vae", "float32")
+"""As the settings and the device have it; the VAE in float32; everything in float32."""
 
-    Raises ModelError for a device torch does not know.
+_log = logging.getLogger("autofix")
+
+
+def device_and_dtype(settings: Inpaint, *, transformer: bool = False) -> tuple[str, Any]:
+    """What "auto" means on this machine: cuda, else mps, else cpu, and the precision there.
+
+    float16 on cuda and mps; bfloat16 for `transformer` families (SD3, Flux, Qwen-Image, ...), made
+    in it and prone to overflow in float16, where the card computes it itself. float32 on the CPU,
+    where halves measured slower. Raises ModelError for a device torch does not know.
     """
     import torch
 
@@ -27,5 +39,124 @@ def device_and_dtype(settings: Inpaint) -> tuple[str, Any]:
         ) from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"torch finds no CUDA for device {device!r}", "use --device cpu or auto")
-    half = "float32" if kind == "cpu" else "float16"
-    return device, getattr(torch, half if settings.dtype == "auto" else settings.dtype)
+    auto = "float32" if kind == "cpu" else "float16"
+    if kind == "cuda" and transformer and torch.cuda.is_bf16_supported(including_emulation=False):
+        auto = "bfloat16"
+    return device, getattr(torch, auto if settings.dtype == "auto" else settings.dtype)
+
+
+def settle(pipe: Any, settings: Inpaint, *, vram: Vram, precision: Precision) -> Vram:
+    """Make a pipeline just loaded ready to paint: in its precision, on its device, fast there.
+
+    Returns the rung of memory.LADDER it stands on: lower than `vram` where the device is too small.
+    """
+    device, _ = device_and_dtype(settings)
+    show_broken_latents(pipe)
+    if precision == "vae":
+        vae_in_float32(pipe)
+    quicken(pipe, device)
+    rung = fit(pipe, vram, device)
+    if settings.compile and rung == "auto":
+        compile_denoiser(pipe)
+    elif settings.compile:
+        _log.warning("not compiled: --compile needs all of the model on the device")
+    return rung
+
+
+def gains(pipe: Any, precision: Precision) -> bool:
+    """Whether a pipeline as it was loaded would compute anything otherwise in this precision."""
+    import torch
+
+    if precision == "vae":
+        # SDXL's pipelines do that by themselves, to a VAE in float16 that says it is needed.
+        asks = hasattr(pipe, "upcast_vae") and pipe.vae.config.get("force_upcast", False)
+        return pipe.vae.dtype not in ((torch.float32, torch.float16) if asks else (torch.float32,))
+    denoiser = getattr(pipe, "unet", None) or pipe.transformer
+    return bool(denoiser.dtype != torch.float32)
+
+
+def quicken(pipe: Any, device: str) -> None:
+    """Channels-last convolutions on CUDA and the CPU; TF32 for what is float32 on CUDA.
+
+    On a CPU that takes a tenth off the built-in model's time. Attention is torch's
+    scaled_dot_product_attention everywhere: diffusers' default.
+    """
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True  # convolutions
+    if kind not in ("cuda", "cpu"):
+        return
+    for part in (getattr(pipe, "unet", None), pipe.vae):
+        if part is not None and all(weight.ndim < 5 for weight in part.parameters()):
+            part.to(memory_format=torch.channels_last)  # torch has none for video's 3d layers
+
+
+def compile_denoiser(pipe: Any) -> None:
+    """Let torch.compile make the UNet or transformer faster, for one batch shape after the other.
+
+    Where it cannot, for want of a compiler, all goes on without it, and that is said once.
+    """
+    import torch
+
+    module = getattr(pipe, "unet", None) or pipe.transformer
+    eager: Any = module.forward
+    compiled: Any = torch.compile(eager, dynamic=False)
+
+    @functools.wraps(eager)  # pipelines look at the signature of `forward`
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return compiled(*args, **kwargs)
+        except (RuntimeError, ImportError) as error:
+            if out_of_memory(error) or not _by_compiler(error):
+                raise
+            said = str(error).strip().splitlines()[0]
+            _log.warning("torch.compile does not work here; going on without it: %s", said)
+        module.forward = eager
+        return eager(*args, **kwargs)
+
+    module.forward = forward
+
+
+def _by_compiler(error: BaseException) -> bool:
+    homes = ("torch._dynamo", "torch._inductor", "triton")
+    return any(type(each).__module__.startswith(homes) for each in causes(error))
+
+
+def vae_in_float32(pipe: Any) -> None:
+    """The VAE computes in float32 from now on, between latents of the precision they have now.
+
+    Some pipelines turn their VAE back to half after encoding, so each use makes sure.
+    """
+    import torch
+
+    vae, half = pipe.vae, pipe.vae.dtype
+    vae.to(torch.float32)
+
+    def enter(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        if vae.dtype != torch.float32:
+            vae.to(torch.float32)
+        return (given[0].float(), *given[1:])
+
+    def leave(module: Any, given: Any, latents: Any) -> Any:
+        return latents.to(half)
+
+    vae.encoder.register_forward_pre_hook(enter)
+    (getattr(vae, "quant_conv", None) or vae.encoder).register_forward_hook(leave)
+    (getattr(vae, "post_quant_conv", None) or vae.decoder).register_forward_pre_hook(enter)
+
+
+def show_broken_latents(pipe: Any) -> None:
+    """Let a latent that is not finite come out of the VAE as NaN, whatever its layers would do.
+
+    A tanh or a clamp makes an infinite one a picture that looks finite.
+    """
+    import torch
+
+    def spoil(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        latents = given[0]
+        return (torch.where(latents.isfinite(), latents, torch.nan), *given[1:])
+
+    pipe.vae.decoder.register_forward_pre_hook(spoil)

@@ -1,0 +1,128 @@
+"""How much of a model is on its device at a time, and what to do where that was too much."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, Literal
+
+Vram = Literal["auto", "low", "min"]
+
+LADDER: tuple[Vram, ...] = ("auto", "low", "min")
+"""From fast to frugal. docs/memory.md tells what each does."""
+
+TILE = 512
+"""Least side of a VAE's tile, in px: smaller ones cost more in overlap and seams than they save."""
+
+_SAID = {
+    "low": "from now on only the part of it that is at work is on the device (--vram low)",
+    "min": "from now on it is on the device layer by layer, which is slow (--vram min)",
+}
+_NO_ROOM = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|failed to allocate|ALLOC_FAILED",
+    re.IGNORECASE,
+)
+_log = logging.getLogger("autofix")
+
+
+def fit(pipe: Any, vram: Vram, device: str) -> Vram:
+    """Put a diffusers pipeline on its device: as `vram` says, or more frugally if it has no room.
+
+    Returns the rung of the ladder it stands on. On the CPU there is nothing to move away; low and
+    min only let the VAE take its pictures one by one and large ones in tiles.
+    """
+    try:
+        _place(pipe, vram, device)
+        return vram
+    except (RuntimeError, MemoryError) as error:
+        less = lighter(vram)
+        if less is None or not out_of_memory(error):
+            raise
+    free()
+    _log.warning("the model does not fit: %s", in_words(less, device))
+    return fit(pipe, less, device)
+
+
+def lighter(vram: Vram) -> Vram | None:
+    """The next rung down; None on the last."""
+    below = LADDER[LADDER.index(vram) + 1 :]
+    return below[0] if below else None
+
+
+def in_words(vram: Vram, device: str) -> str:
+    """What standing on this rung means, for people. Of low and min."""
+    if _is_cpu(device):
+        return f"from now on the VAE takes pictures one by one, large ones in tiles (--vram {vram})"
+    return _SAID[vram]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this, or what led to it, is a device or the machine being out of memory."""
+    return any(
+        isinstance(each, MemoryError)
+        or "OutOfMemory" in type(each).__name__
+        or bool(_NO_ROOM.search(str(each)))
+        for each in causes(error)
+    )
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it came from, one after the other."""
+    following: BaseException | None = error
+    while following is not None:
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def free() -> None:
+    """Give back what nothing holds any more, the device's caches included."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def _place(pipe: Any, vram: Vram, device: str) -> None:
+    if vram != "auto":
+        _spare(pipe.vae, vram)
+    if vram == "auto" or _is_cpu(device):
+        pipe.to(device)
+    elif vram == "low":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.enable_sequential_cpu_offload(device=device)
+
+
+def _is_cpu(device: str) -> bool:
+    return device.split(":")[0] == "cpu"
+
+
+def _spare(vae: Any, vram: Vram) -> None:
+    """Let a VAE take pictures one by one and large ones in tiles.
+
+    A picture no larger than a tile is not touched by tiling: tiles are at least TILE px, and for
+    low the VAE's own size (1024 px for SDXL). AutoencoderTiny blends tiles in smaller pictures
+    too, and needs little memory: it is left whole.
+    """
+    from diffusers import AutoencoderTiny
+
+    if hasattr(vae, "enable_slicing"):
+        vae.enable_slicing()
+    if isinstance(vae, AutoencoderTiny) or not hasattr(vae, "enable_tiling"):
+        return
+    if hasattr(vae, "tile_latent_min_size"):
+        scale = 2 ** (len(vae.config.block_out_channels) - 1)
+        side = TILE if vram == "min" else max(TILE, vae.config.sample_size)
+        vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // scale
+        vae.enable_tiling()
+    elif hasattr(vae, "tile_sample_stride_height"):
+        vae.enable_tiling(TILE, TILE, TILE * 3 // 4, TILE * 3 // 4)
+    else:
+        vae.enable_tiling()

@@ -1,0 +1,240 @@
+"""An engine that bears what goes wrong: no memory, broken values, crashes."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from autofix.engines.base import Engine, EngineFacts
+from autofix.engines.devices import PRECISIONS, Precision
+from autofix.engines.memory import causes, free, out_of_memory
+from autofix.errors import EngineError, UsageError
+from autofix.recipe import Inpaint
+from autofix.values import Crop, Patch
+
+Answer = Patch | EngineError
+"""What came of one crop."""
+
+BLACK, LIT, LIT_SHARE = 2, 16, 0.01
+"""A patch is black where no level is above 2 although more than 1 % of its crop's are above 16."""
+
+IN_VAIN = 2
+"""After so many batches in a row that no precision mended, none is tried any more: it is slow."""
+
+_LACKS_HALF = re.compile(
+    r"\bc10::(Half|BFloat16)|'(Half|BFloat16)'|scalar type|same dtype|bfloat16 is (only|not)"
+    r"|CUBLAS_STATUS_NOT_SUPPORTED",
+    re.IGNORECASE,
+)
+_WORDS: dict[Precision, str] = {"vae": "the VAE", "float32": "everything"}
+_log = logging.getLogger("autofix")
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """What an engine may offer beside repainting, so that a failed batch is worth another try."""
+
+    def with_precision(self, precision: Precision) -> bool:
+        """Compute in this precision from now on. False, and nothing done, where it is no gain."""
+        ...
+
+    def step_down(self) -> str:
+        """Need less memory from now on, and take longer: how, in words; empty where it cannot."""
+        ...
+
+
+class _HalfError(EngineError):
+    """The device cannot compute what it was asked in half precision."""
+
+
+class Resilient:
+    """An engine around another, whose failures cost the regions they hit and no other.
+
+    Out of memory: the batch is halved until it goes through, and stays so small for this working
+    size; where one crop alone is too much the engine steps down to a frugal way, if it has one.
+    Values that are not finite, or a black patch: that region alone is painted again with the VAE
+    in float32, then with everything in float32; what was needed stays. A crash: the batch's
+    regions are tried again one by one. What is gone about in another way is logged once.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._limits: dict[tuple[int, int], int] = {}
+        self._precision: Precision = "own"
+        self._in_vain = 0
+
+    @property
+    def facts(self) -> EngineFacts:
+        """The engine's own."""
+        return self.engine.facts
+
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
+
+    def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
+        """See `Engine.repaint`: raises what `repaint_each` says of the first that failed."""
+        patches = []
+        for answer in self.repaint_each(crops, settings):
+            if isinstance(answer, EngineError):
+                raise answer
+            patches.append(answer)
+        return patches
+
+    def repaint_each(self, crops: Sequence[Crop], settings: Inpaint) -> list[Answer]:
+        """A Patch a Crop, finite and not black, or why there is none; in order.
+
+        Crops have one size and strength. Raises UsageError for settings or a model that cannot
+        work at all.
+        """
+        answers = self._painted(crops, settings)
+        answers = self._mended(answers, crops, settings)
+        return [_judged(answer) for answer in answers]
+
+    def _mended(
+        self, answers: list[Answer], crops: Sequence[Crop], settings: Inpaint
+    ) -> list[Answer]:
+        """The answers, those that higher precision may help replaced by what came of it."""
+        before, helped = self._precision, ""
+        for precision in PRECISIONS[PRECISIONS.index(before) + 1 :]:
+            poor = [n for n, answer in enumerate(answers) if _ailing(answer, precision)]
+            if not poor or self._in_vain >= IN_VAIN or not self._turn(precision):
+                continue
+            reason = _reason(answers[poor[0]])
+            again = self._painted([crops[n] for n in poor], settings)
+            for n, answer in zip(poor, again, strict=True):
+                if isinstance(answer, Patch) and not _fault(answer):
+                    answers[n] = answer
+                    before, helped = precision, reason
+        if helped:
+            self._in_vain = 0
+            _log.warning("%s; from now on %s computes in float32", helped, _WORDS[before])
+        elif self._precision != before:
+            self._in_vain += 1
+        if self._precision != before:
+            self._turn(before)
+        return answers
+
+    def _turn(self, precision: Precision) -> bool:
+        """Let the engine compute in this precision, if it can and it makes a difference."""
+        if not isinstance(self.engine, Adjustable) or not self.engine.with_precision(precision):
+            return False
+        self._precision = precision
+        free()
+        return True
+
+    def _painted(
+        self, crops: Sequence[Crop], settings: Inpaint, *, alone: bool = False
+    ) -> list[Answer]:
+        """An answer a crop, in batches as large as there is memory for."""
+        answers: list[Answer] = []
+        halved = False
+        while rest := crops[len(answers) :]:
+            size_wh = rest[0].window.size_wh
+            batch = rest[: self._limits.get(size_wh, len(rest))]
+            painted = self._attempt(batch, settings, alone=alone)
+            if painted is not None:
+                answers += painted
+                if halved:
+                    wide, high = size_wh
+                    _log.warning(
+                        "out of memory: from now on %d at once at %dx%d", len(batch), wide, high
+                    )
+                halved = False
+                continue
+            free()
+            if len(batch) > 1:
+                self._limits[size_wh] = len(batch) // 2
+                halved = True
+            elif not self._step_down():
+                answers.append(_no_memory(size_wh))
+        return answers
+
+    def _step_down(self) -> bool:
+        """Let the engine need less memory, if it can. Batches may then be as large as at first."""
+        done = self.engine.step_down() if isinstance(self.engine, Adjustable) else ""
+        if not done:
+            return False
+        free()
+        self._limits.clear()
+        _log.warning("out of memory even with one at a time: %s", done)
+        return True
+
+    def _attempt(
+        self, batch: Sequence[Crop], settings: Inpaint, *, alone: bool
+    ) -> list[Answer] | None:
+        """An answer a crop; None where memory does not suffice.
+
+        No exception outlives this: its traceback would hold what the batch took of the memory.
+        """
+        try:
+            patches = self.engine.repaint(batch, settings)
+            if len(patches) != len(batch):
+                raise EngineError(
+                    f"{self.facts.name} gave {len(patches)} patches for {len(batch)} crops",
+                    "report it to the engine's maker",
+                )
+            return list(patches)
+        except UsageError:
+            raise
+        except Exception as error:
+            _log.debug("a batch of %d failed", len(batch), exc_info=True)
+            if out_of_memory(error):
+                return None
+            answer = _told(error)
+        if alone or isinstance(answer, _HalfError):
+            return [answer for _ in batch]
+        return [each for crop in batch for each in self._painted([crop], settings, alone=True)]
+
+
+def _told(error: Exception) -> EngineError:
+    """The same as an EngineError without a traceback."""
+    if isinstance(error, EngineError):
+        problem, advice = error.problem, error.advice
+    else:
+        said = (str(error).strip() or "it said nothing").splitlines()[0]
+        problem = f"the engine crashed with {type(error).__name__}: {said}"
+        advice = "try another --model; if it is the same with all, report it"
+    if any(_LACKS_HALF.search(str(each)) for each in causes(error)):
+        return _HalfError(problem, "use --dtype float32")
+    return EngineError(problem, advice)
+
+
+def _no_memory(size_wh: tuple[int, int]) -> EngineError:
+    wide, high = size_wh
+    return EngineError(
+        f"out of memory even with one crop of {wide}x{high} at a time",
+        "use a smaller --size, or --device cpu",
+    )
+
+
+def _ailing(answer: Answer, precision: Precision) -> bool:
+    """Whether this precision may help: the VAE's, against broken values alone."""
+    if isinstance(answer, EngineError):
+        return precision == "float32" and isinstance(answer, _HalfError)
+    return bool(_fault(answer))
+
+
+def _judged(answer: Answer) -> Answer:
+    """The answer; a failure where the patch holds no picture."""
+    if isinstance(answer, Patch) and (fault := _fault(answer)):
+        return EngineError(fault, "try --dtype float32, another --vae or another --model")
+    return answer
+
+
+def _reason(answer: Answer) -> str:
+    return answer.problem if isinstance(answer, EngineError) else _fault(answer)
+
+
+def _fault(patch: Patch) -> str:
+    """What makes a patch no picture at all; empty where it is one."""
+    if not np.isfinite(patch.pixels).all():
+        return "the model's picture has values that are not numbers (NaN)"
+    lit = float((patch.crop.pixels > LIT).mean())
+    if lit > LIT_SHARE and float(patch.pixels.max()) * 255 <= BLACK:
+        return "the model's picture is all black"
+    return ""
