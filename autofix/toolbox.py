@@ -7,11 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from autofix.engines.base import Engine
+from autofix.engines.base import Engine, EngineFacts
 from autofix.engines.null import NullEngine
+from autofix.engines.resilient import Resilient
+from autofix.engines.sources import Source, resolve
 from autofix.engines.upscaling import Upscaler
 from autofix.errors import DetectorSetupError, ModelError, UsageError
 from autofix.recipe import Recipe
+from autofix.user_config import model_folders
 from detectors.base import Detector
 from detectors.errors import DetectorError
 from detectors.mesh import FaceMesh
@@ -20,15 +23,13 @@ from detectors.registry import kind_of, open_detector
 from detectors.settings import DetectorSettings
 from detectors.turned import Turned
 from weights.download import Progress
-from weights.environment import default_store
+from weights.environment import default_store, hub, offline
 from weights.errors import WeightsError
 from weights.store import Store
 
 BUILTIN_MODEL = "face"
 FACE_MESH = "face-mesh"
-PIXELS_AT_ONCE = 4 * 192 * 192
-"""Working-size pixels in one batch where `batch_size` is auto: what `scripts/bench` found fastest
-on two CPU cores. A GPU wants more: set the size until it is measured there."""
+CORES_A_LOOKER, MOST_LOOKERS = 4, 4
 
 
 class Toolbox:
@@ -50,7 +51,8 @@ class Toolbox:
         self._pipe = pipe
         self._store = store
         self._progress = progress
-        self._opened: dict[object, Detector | Engine | Upscaler] = {}
+        self._opened: dict[object, Detector | Engine | Upscaler | Toolbox] = {}
+        self._batch_sizes: dict[object, int] = {}
 
     @property
     def each(self) -> tuple[Toolbox, ...]:
@@ -60,8 +62,23 @@ class Toolbox:
     def using(self, recipe: Recipe) -> Toolbox:
         """Another recipe's toolbox: what both need is opened once, and closed with this one."""
         box = Toolbox(recipe, store=self._store, progress=self._progress, pipe=self._pipe)
-        box._opened = self._opened
+        box._opened, box._batch_sizes = self._opened, self._batch_sizes
         return box
+
+    @property
+    def lookers(self) -> int:
+        """How many threads look at pictures beside the one that repaints."""
+        cores = os.cpu_count() or 1
+        return 1 if cores < CORES_A_LOOKER * 2 else min(MOST_LOOKERS, cores // CORES_A_LOOKER)
+
+    def apart(self, looker: int) -> Toolbox:
+        """The toolbox of one looking thread: detectors are not shared by threads."""
+        if looker == 0:
+            return self
+        key = ("looker", looker, self.recipe.fingerprint)
+        if key not in self._opened:
+            self._opened[key] = Toolbox(self.recipe, store=self._store, progress=self._progress)
+        return cast(Toolbox, self._opened[key])
 
     def __enter__(self) -> Toolbox:
         return self
@@ -102,13 +119,21 @@ class Toolbox:
         return {detector.name: detector for detector in self.detectors}
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Resilient:
         """The recipe's engine; its weights load at the first repaint. Raises ModelError."""
         settings = self.recipe.inpaint
-        key = (settings.model, settings.device, settings.dtype, settings.sampler)
+        where = (settings.device, settings.dtype, settings.vram, settings.compile)
+        model = (settings.model, settings.revision, settings.vae, settings.trust_pickle)
+        controls = tuple(control.model for control in settings.control)
+        key = (*model, settings.sampler, where, controls)
         if key not in self._opened:
-            self._opened[key] = self._open_engine()
-        return cast(Engine, self._opened[key])
+            self._opened[key] = Resilient(self._open_engine())
+        return cast(Resilient, self._opened[key])
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What can be told of the recipe's model without its weights. Raises ModelError."""
+        return self._open_engine(weights=False).facts
 
     @property
     def upscaler(self) -> Upscaler:
@@ -127,17 +152,37 @@ class Toolbox:
         return cast(Upscaler, self._opened[key])
 
     def batch_size(self, size_wh: tuple[int, int]) -> int:
-        """How many crops of this working size are repainted at once."""
-        asked = self.recipe.inpaint.batch_size
-        if asked != "auto":
-            return asked
-        return max(1, PIXELS_AT_ONCE // (size_wh[0] * size_wh[1]))
+        """How many crops of this working size are repainted at once.
+
+        Auto: on the CPU one, since more gain nothing there (bench/RESULTS.md) and one always gives
+        the same bits; else the fastest, found by trying once for each model and size.
+        """
+        settings = self.recipe.inpaint
+        if settings.batch_size != "auto":
+            return settings.batch_size
+        if self._on_cpu:
+            return 1
+        key = (id(self.engine), size_wh)
+        if key not in self._batch_sizes:
+            from autofix.engines.trial import fastest_batch
+
+            self._batch_sizes[key] = fastest_batch(self.engine.engine, size_wh, settings)
+        return self._batch_sizes[key]
+
+    @property
+    def _on_cpu(self) -> bool:
+        from autofix.engines.devices import device_and_dtype
+
+        if self.recipe.inpaint.model == "null" or self._pipe is not None:
+            return True
+        return device_and_dtype(self.recipe.inpaint)[0].startswith("cpu")
 
     def close(self) -> None:
         """Close what was opened."""
         for tool in self._opened.values():
             tool.close()
         self._opened.clear()
+        self._batch_sizes.clear()
 
     def _open_detector(self, given: str) -> Detector:
         """A name from the manifest, a model file, or scripted:boxes.json."""
@@ -158,7 +203,12 @@ class Toolbox:
         path = Path(given).expanduser()
         if path.suffix and (path.is_file() or os.sep in given):
             return kind_of(path), path
-        return self.store.entry(given).kind, self.store.path(given, progress=self._progress)
+        try:
+            return self.store.entry(given).kind, self.store.path(given, progress=self._progress)
+        except WeightsError:
+            if kept := model_folders().look("detector", given):
+                return kind_of(kept), kept
+            raise
 
     def _detector_settings(self) -> DetectorSettings:
         settings = self.recipe.detect
@@ -171,7 +221,7 @@ class Toolbox:
             trust_pickle=settings.trust_pickle,
         )
 
-    def _open_engine(self) -> Engine:
+    def _open_engine(self, *, weights: bool = True) -> Engine:
         given = self.recipe.inpaint.model
         if self._pipe is not None:
             from autofix.engines.diffusion import PipelineEngine
@@ -180,12 +230,29 @@ class Toolbox:
         if given == "null":
             return NullEngine()
         from autofix.engines.diffusion import DiffusionEngine
+        from autofix.engines.restoration import RestorationEngine
 
         if given == "builtin":
             try:
                 folder = self.store.path(BUILTIN_MODEL)
             except WeightsError as error:
                 raise ModelError(error.problem, error.advice) from error
-        else:
-            folder = Path(given).expanduser()
-        return DiffusionEngine(folder, self.recipe.inpaint)
+            return DiffusionEngine(folder, self.recipe.inpaint)
+        source = self._source(given, weights=weights)
+        if source.kind == "restoration":
+            return RestorationEngine(source.path, self.recipe.inpaint)
+        return DiffusionEngine(source, self.recipe.inpaint)
+
+    def _source(self, given: str, *, weights: bool) -> Source:
+        """Where a model is; one of a hub is fetched, or its configs alone."""
+        try:
+            return resolve(
+                given,
+                self.recipe.inpaint,
+                model_folders(),
+                offline=offline(),
+                endpoint=hub(),
+                weights=weights,
+            )
+        except WeightsError as error:
+            raise UsageError(error.problem, error.advice) from error

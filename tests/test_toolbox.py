@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from autofix.errors import DetectorSetupError
 from autofix.recipe import Recipe
 from autofix.toolbox import Toolbox
 from tests.detectors.photos import photo
@@ -16,3 +17,53 @@ def test_faces_have_an_outline_only_where_the_mask_asks_for_it(shape, outlined):
         (face,) = detector.detect([photo("hopper")])[0]
         assert (face.polygon is not None) == outlined
         assert toolbox.detectors_by_name == {"mediapipe-face": detector}
+
+
+def test_a_detector_is_found_in_the_user_s_models_folders(tmp_path, monkeypatch):
+    kept = tmp_path / "models" / "adetailer" / "my_faces.pt"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    config = tmp_path / "config.toml"
+    config.write_text('[models]\nfolders = ["models"]\n')
+    monkeypatch.setenv("AUTOFIX_CONFIG", str(config))
+    opened = []
+
+    def fake(kind, path, *, settings):
+        opened.append((kind, path))
+        return NullDetector()
+
+    monkeypatch.setattr("autofix.toolbox.open_detector", fake)
+    for name in ("my_faces", "my_faces.pt"):
+        with Toolbox(Recipe().override({"detect.detectors": [name]})) as toolbox:
+            assert toolbox.detectors
+    assert opened == [("yolo", kept)] * 2
+    with (
+        Toolbox(Recipe().override({"detect.detectors": ["my_face"]})) as toolbox,
+        pytest.raises(DetectorSetupError, match="my_face"),
+    ):
+        _ = toolbox.detectors
+
+
+class NullDetector:
+    name = "null"
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "another"),
+    [
+        ({"inpaint.revision": "v2"}, True),
+        ({"inpaint.trust_pickle": True}, True),
+        ({"inpaint.vram": "low"}, True),
+        ({"inpaint.compile": True}, True),
+        ({"inpaint.dtype": "bfloat16"}, True),
+        ({"inpaint.sampler": "DDIM"}, True),
+        ({"inpaint.cfg": 3, "inpaint.steps": 5, "inpaint.prompt": "x"}, False),
+    ],
+)
+def test_recipes_share_an_engine_unless_a_setting_needs_another(changes, another):
+    with Toolbox(Recipe().override({"inpaint.model": "null"})) as toolbox:
+        other = toolbox.using(toolbox.recipe.override(changes))
+        assert (other.engine is not toolbox.engine) == another

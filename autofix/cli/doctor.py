@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -36,14 +36,19 @@ PACKAGES = ("torch", "diffusers", "transformers", "ultralytics", "mediapipe", "p
 
 
 @click.command()
-def command() -> int:
+@click.option("--model", metavar="NAME|DIR|FILE|ID", help="Look at this model; loads no weights.")
+@click.option("--revision", metavar="NAME", help="Hub id: its branch, tag or commit.")
+@click.option("--trust-pickle", is_flag=True, help="Look into a model file that can run code.")
+def command(model: str | None, revision: str | None, trust_pickle: bool) -> int:
     """Versions, device, memory, model files, what would run. Exit 0 if a run would work."""
+    asked = {"model": model, "revision": revision, "trust_pickle": trust_pickle or None}
+    changes = {f"inpaint.{key}": value for key, value in asked.items() if value is not None}
     click.echo(
         f"autofix {importlib.metadata.version('autofix')}, Python {platform.python_version()}"
     )
     click.echo("  ".join(_versions()))
     unusable = next(filter(None, map(_import_problem, NEEDED)), None)
-    problems = list(_tried()) if unusable is None else [unusable]
+    problems = list(_tried(changes)) if unusable is None else [unusable]
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)
     click.echo("a run would work" if not problems else "a run would not work")
@@ -92,12 +97,12 @@ def _import_problem(module: str) -> str | None:
     return None
 
 
-def _tried() -> Iterator[str]:
-    """Open what the default recipe needs, say what there is, and yield what is wrong."""
+def _tried(changes: Mapping[str, object]) -> Iterator[str]:
+    """Open what the default recipe needs, so changed, say what there is, yield what is wrong."""
     from autofix.recipe_file import load
     from autofix.toolbox import Toolbox
 
-    with Toolbox(load("face")) as toolbox:
+    with Toolbox(load("face").override(changes)) as toolbox:
         for look in (_device, _weights, _model, _detectors):
             try:
                 click.echo(look(toolbox))
@@ -121,11 +126,26 @@ def _weights(toolbox: Toolbox) -> str:
 
 
 def _model(toolbox: Toolbox) -> str:
-    facts = toolbox.engine.facts
-    return (
-        f"model: {facts.name} {facts.identity}, native {facts.size.native} px, "
-        f"strength {_strengths(facts)}, {facts.steps} steps, {facts.sampler}"
+    from autofix.engines.steps import plan_of
+
+    facts = toolbox.facts
+    told = [f"model: {facts.name} {facts.identity}"]
+    if facts.family:
+        told.append(f"family: {facts.family}")
+    told.append(f"native size: {facts.size.native} px, in steps of {facts.size.multiple}")
+    told.append(f"latents: 1/{facts.scale} of the picture's side, predicts {facts.prediction}")
+    readers = " + ".join(facts.encoders) or "its own text encoders"
+    told.append(f"prompts: {readers if facts.reads_prompt else 'not read'}")
+    sampler = "its own sampler" if facts.sampler == "auto" else facts.sampler
+    told.append(
+        f"auto means: strength {_strengths(facts)}, {facts.steps} steps, CFG scale {facts.cfg:g}, "
+        f"{sampler}"
     )
+    strength = max(value for _, value in facts.tuned)
+    done = plan_of(strength, toolbox.recipe.inpaint, facts).done
+    how = "as A1111 counts" if facts.step_count == "a1111" else "strength x steps"
+    told.append(f"strength {strength:g} of {facts.steps} steps is {done} denoising steps ({how})")
+    return "\n  ".join(told)
 
 
 def _strengths(facts: EngineFacts) -> str:

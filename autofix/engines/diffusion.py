@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,25 +11,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autofix.engines.asking import asked
 from autofix.engines.base import EngineFacts
+from autofix.engines.control import ControlNets
+from autofix.engines.devices import PRECISIONS, Precision, device_and_dtype, gains, settle
 from autofix.engines.facts import (
+    checkpoint_facts,
     pipeline_facts,
     read_facts,
     read_index,
     read_own,
-    read_prediction,
 )
-from autofix.engines.loading import load_folder
-from autofix.engines.prompting import PromptEncoder, reads_clip
+from autofix.engines.families import sniff
+from autofix.engines.guidance import check_guidance, sparing
+from autofix.engines.loading import load
+from autofix.engines.lora import LoraSwitch
+from autofix.engines.memory import in_words, lighter
+from autofix.engines.prompting import PromptEncoder, embeddings_for, reads_clip
 from autofix.engines.samplers import check_sampler, scheduler
+from autofix.engines.sources import Source
 from autofix.engines.start import begin
+from autofix.engines.steps import following, plan_of
+from autofix.engines.tags import check_loras, parted
+from autofix.engines.vae import find_vae, put_vae, with_vae
 from autofix.errors import EngineError, ModelError
 from autofix.recipe import Inpaint
 from autofix.values import Crop, Patch
 
 
 class DiffusionEngine:
-    """A diffusers folder behind AutoPipelineForInpainting. Weights load at the first repaint.
+    """A diffusers model, folder or checkpoint, behind its inpainting pipeline.
+
+    Weights load at the first repaint.
 
     The pipeline starts from the crop (or what `masked_content` says), noised to the denoising
     strength.
@@ -41,10 +53,22 @@ class DiffusionEngine:
     a Gaussian of that sigma, in working pixels, are the crop's own.
     """
 
-    def __init__(self, folder: Path, settings: Inpaint) -> None:
-        self.folder = folder
-        self._has_unet = "unet" in read_index(folder)
-        self._set_up(read_facts(folder), read_own(folder), read_prediction(folder), settings)
+    def __init__(self, source: Source | Path, settings: Inpaint) -> None:
+        """Raises ModelError for files that are no model, without loading any weights."""
+        self.source = source = Source.of(source)
+        self._vae = find_vae(settings.vae) if settings.vae else None
+        own: Mapping[str, Any]
+        if source.kind == "checkpoint":
+            found = sniff(source.path, trust_pickle=settings.trust_pickle)
+            facts, self._has_unet = checkpoint_facts(source.path, found), True
+            own = {"sampler": facts.sampler}
+        else:
+            self._has_unet = "unet" in read_index(source.path)
+            facts, own = read_facts(source.path, source.name), read_own(source.path)
+        facts = with_vae(facts, self._vae)
+        self._set_up(facts, own, facts.prediction, settings)
+        if facts.reads_prompt:
+            check_loras(settings.prompt)
 
     def _set_up(
         self, facts: EngineFacts, own: Mapping[str, Any], prediction: str, settings: Inpaint
@@ -59,28 +83,65 @@ class DiffusionEngine:
         self._settings = settings
         self._pipe: Any = None
         self._encoder: PromptEncoder | None = None
+        self._loras = LoraSwitch(None)
+        self._vram, self._precision = settings.vram, PRECISIONS[0]
+        self._widths: dict[tuple[int, int], int] = {}
+        self._control = ControlNets()
         self._check(settings)
 
     def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
         """See `Engine.repaint`. Raises ModelError where the weights cannot be loaded.
 
-        Crops whose prompts fill unlike numbers of chunks are denoised apart: filling the shorter
-        ones up would let a face depend on its batch mates.
+        Crops whose prompts name unlike LoRAs or fill unlike numbers of chunks are denoised apart:
+        filling the shorter ones up would let a face depend on its batch mates.
         """
         import torch
 
         self._loaded()
         self._check(settings)
+        settings = settings.model_copy(update={"vram": self._vram})
+        wanted, crops = len(crops), self._filled(crops, settings)
         patches: dict[int, Patch] = {}
         with torch.inference_mode(), _as_engine_error():
             for places, prompts in self._alike(crops, settings):
                 repainted = self._repaint([crops[place] for place in places], prompts, settings)
                 patches |= zip(places, repainted, strict=True)
-        return [patches[place] for place in range(len(crops))]
+        self._widths[crops[0].window.size_wh] = len(crops)
+        return [patches[place] for place in range(wanted)]
+
+    def with_precision(self, precision: Precision) -> bool:
+        """See `Adjustable`. The weights are loaded again, so that half has cost them nothing."""
+        higher = PRECISIONS.index(precision) > PRECISIONS.index(self._precision)
+        useless = self._pipe is not None and not gains(self._pipe, precision)
+        if precision == self._precision or (higher and useless):
+            return False
+        self._precision = precision
+        self.close()
+        return True
+
+    def step_down(self) -> str:
+        """See `Adjustable`: the next rung of memory.LADDER."""
+        less = lighter(self._vram)
+        self._widths.clear()
+        if less is None:
+            return ""
+        self._vram = less
+        self.close()
+        return in_words(less, device_and_dtype(self._settings)[0])
 
     def close(self) -> None:
         """Drop the weights; a later repaint would load them again."""
         self._pipe = self._encoder = None
+        self._loras = LoraSwitch(None)
+        self._control.close()
+
+    def _filled(self, crops: Sequence[Crop], settings: Inpaint) -> list[Crop]:
+        """The crops; compiled, as many as have been painted at once before at this size.
+
+        A compiled model is made for one shape: the last crop is repeated to fill a short batch.
+        """
+        width = self._widths.pop(crops[0].window.size_wh, 0) if settings.compile else 0
+        return [*crops, *[crops[-1]] * (width - len(crops))]
 
     def _repaint(
         self, crops: Sequence[Crop], prompts: dict[str, Any], settings: Inpaint
@@ -88,28 +149,37 @@ class DiffusionEngine:
         """One Patch a Crop, in one call of the pipeline."""
         import torch
 
-        strength = crops[0].region.strength
-        steps = self.facts.steps if settings.steps == "auto" else settings.steps
+        plan = plan_of(crops[0].region.strength, settings, self.facts)
         seeds = [crop.region.seed for crop in crops]
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         wide, high = crops[0].window.size_wh
         start, soft = begin(self._pipe, crops, generators, settings, whole=self._whole_crop)
-        with soft.during(self._pipe.scheduler) if soft else contextlib.nullcontext():
+        blending = soft.during(self._pipe.scheduler) if soft else contextlib.nullcontext()
+        with (
+            blending,
+            following(self._pipe, plan, settings.noise_multiplier) as steps,
+            sparing(self._pipe, settings),
+            self._control.steering(self._pipe, crops, settings),
+        ):
             answer = self._pipe(
                 **prompts,
                 **start,
                 width=wide,
                 height=high,
-                strength=strength,
-                # At least one evaluation, however low the strength.
-                num_inference_steps=max(steps, math.ceil(1 / strength)),
+                **steps,
                 generator=generators,
                 output_type="np",
             )
         values = np.asarray(answer.images, np.float32)
         masks = soft.paste_masks(crops) if soft else [None] * len(crops)
         return [
-            Patch(crop, self._composed(crop, pixels), seed=seed, strength=strength, mask=mask)
+            Patch(
+                crop,
+                self._composed(crop, pixels),
+                seed=seed,
+                strength=crop.region.strength,
+                mask=mask,
+            )
             for crop, pixels, seed, mask in zip(crops, values, seeds, masks, strict=True)
         ]
 
@@ -122,21 +192,27 @@ class DiffusionEngine:
         """
         import torch
 
-        places = list(range(len(crops)))
         prompts = [crop.region.prompt for crop in crops]
-        negatives = [crop.region.negative_prompt for crop in crops] if settings.cfg > 1 else None
-        guidance = {"guidance_scale": settings.cfg}
+        cfg = self.facts.cfg if settings.cfg == "auto" else settings.cfg
+        unwanted = [parted(crop.region.negative_prompt)[0] for crop in crops] if cfg > 1 else None
+        guidance = {"guidance_scale": cfg}
         if not self.facts.reads_prompt:
             width = self._pipe.unet.config.cross_attention_dim
             nothing = torch.zeros(
-                (len(crops), 1, width), dtype=self._pipe.unet.dtype, device=self._pipe.device
+                (len(crops), 1, width),
+                dtype=self._pipe.unet.dtype,
+                device=self._pipe._execution_device,
             )
-            yield places, {"prompt_embeds": nothing, "guidance_scale": 1.0}
-        elif self._encoder is None:
-            yield places, {"prompt": prompts, "negative_prompt": negatives, **guidance}
-        else:
-            for group, arguments in self._encoder.batches(prompts, negatives):
-                yield group, {**arguments, **guidance}
+            yield list(range(len(crops))), {"prompt_embeds": nothing, "guidance_scale": 1.0}
+            return
+        for places, texts, loras in self._loras.activated(prompts, own=settings.prompt):
+            negatives = unwanted and [unwanted[place] for place in places]
+            if self._encoder is None:
+                yield places, asked(self._pipe, texts, negatives, cfg)
+                continue
+            skip = settings.clip_skip
+            for group, arguments in self._encoder.batches(texts, negatives, skip=skip, loras=loras):
+                yield [places[place] for place in group], {**arguments, **guidance}
 
     def _composed(self, crop: Crop, painted: NDArray[np.float32]) -> NDArray[np.float32]:
         """What was painted, as the model's own facts want it joined with the crop."""
@@ -148,7 +224,10 @@ class DiffusionEngine:
         return painted + np.asarray(cv2.GaussianBlur(drift, (0, 0), self._coarse_sigma), np.float32)
 
     def _check(self, settings: Inpaint) -> None:
-        """Raises ModelError for a setting that means nothing with this model."""
+        """Raises ModelError or RecipeError for a setting that means nothing with this model."""
+        check_guidance(settings, self.facts.name, has_unet=self._has_unet)
+        usable = self._has_unet and self.facts.reads_prompt
+        self._control.check(settings, model=self.facts.name, usable=usable)
         content = settings.masked_content
         if self._whole_crop and content != "original":
             raise ModelError(
@@ -166,9 +245,18 @@ class DiffusionEngine:
 
     def _loaded(self) -> Any:
         if self._pipe is None:
-            self._pipe = load_folder(self.folder, self._settings)
-            if reads_clip(self._pipe):
-                self._encoder = PromptEncoder(self._pipe)
+            settings, precision = self._settings, self._precision
+            if precision == "float32":
+                settings = settings.model_copy(update={"dtype": precision})
+            pipe = load(self.source, settings)
+            if self._vae:
+                put_vae(pipe, self._vae)
+            self._vram = settle(pipe, settings, vram=self._vram, precision=precision)
+            self._pipe = pipe
+            self._loras = LoraSwitch(pipe)
+            if reads_clip(pipe):
+                own = embeddings_for(pipe, trust_pickle=settings.trust_pickle)
+                self._encoder = PromptEncoder(pipe, own)
             if not self._own_sampler:
                 self._pipe.scheduler = scheduler(self.sampler, self._pipe.scheduler.config)
         return self._pipe
@@ -183,12 +271,25 @@ class PipelineEngine(DiffusionEngine):
 
     def __init__(self, pipe: Any, settings: Inpaint) -> None:
         """Raises ModelError where diffusers has no inpainting for this kind of pipeline."""
+        if settings.vae:
+            raise ModelError(
+                f"the VAE {settings.vae!r} cannot be put into a pipeline that is its owner's",
+                "set pipe.vae yourself and leave inpaint.vae empty",
+            )
         self._given = pipe
         self._parts: list[Any] = []
         self._has_unet = hasattr(pipe, "unet")
-        facts, prediction = pipeline_facts(pipe), pipe.scheduler.config.get("prediction_type")
-        self._set_up(facts, {}, prediction or "epsilon", settings)
+        facts = pipeline_facts(pipe)
+        self._set_up(facts, {}, facts.prediction, settings)
         self._loaded()
+
+    def with_precision(self, precision: Precision) -> bool:
+        """False: the pipeline is its owner's, who chose its precision."""
+        return False
+
+    def step_down(self) -> str:
+        """Empty: the pipeline is its owner's, who placed it."""
+        return ""
 
     def _loaded(self) -> Any:
         given = self._given

@@ -1,4 +1,4 @@
-"""What a diffusers folder says about its model, read without loading any weights."""
+"""What a model's files say of it, read without loading any weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autofix.engines.base import EngineFacts, SizeRule
+from autofix.engines.families import FAMILIES, Checkpoint, Family, family_of
 from autofix.errors import ModelError
 
 if sys.version_info >= (3, 11):
@@ -34,25 +35,46 @@ def read_index(folder: Path) -> dict[str, Any]:
     return _json(index)
 
 
-def read_facts(folder: Path) -> EngineFacts:
+def read_facts(folder: Path, name: str = "") -> EngineFacts:
     """Name, sizes and defaults of the model in a diffusers folder. Raises ModelError."""
     index = read_index(folder)
     own = read_own(folder)
-    scale = 2 ** (len(_config(folder, "vae").get("block_out_channels", [0] * 4)) - 1)
-    denoiser = "unet" if "unet" in index else "transformer"
-    side = _config(folder, denoiser).get("sample_size", 64)
+    name = own.get("name") or name or folder.resolve().name
+    denoiser = _config(folder, "unet" if "unet" in index else "transformer")
+    # One with facts of its own is no model of the family that its pipeline was made for.
+    family = None if own else family_of(str(index.get("_class_name")), denoiser, name)
+    scale = _scale(_config(folder, "vae"))
+    side = denoiser.get("sample_size") or (family.native // scale if family else 64)
     side = min(side) if isinstance(side, list) else side
-    given = {key: own[key] for key in ("steps", "sampler") if own.get(key)}
+    given = _defaults(family) | {key: own[key] for key in ("steps", "sampler") if own.get(key)}
     if own.get("strength"):
         given["tuned"] = _tuned(own["strength"], folder / OWN_FACTS)
     return EngineFacts(
-        name=own.get("name", folder.name),
+        name=name,
         identity=identity(folder),
         size=SizeRule(own.get("native_size", side * scale), max(8, 2 * scale)),
+        scale=scale,
+        prediction=read_prediction(folder),
         labels=frozenset(own.get("labels", ())),
         reads_prompt=own.get("prompt", True),
         faithful=own.get("conditioning") == "crop",
+        # A model that is shown the whole crop has its own strengths, tuned by diffusers' count.
+        step_count=own.get(
+            "step_count", "diffusers" if own.get("conditioning") == "crop" else "a1111"
+        ),
         **given,
+    )
+
+
+def checkpoint_facts(path: Path, found: Checkpoint) -> EngineFacts:
+    """The same of a checkpoint file whose header was read."""
+    family = FAMILIES[found.family]
+    return EngineFacts(
+        name=path.stem,
+        identity=identity(path),
+        size=SizeRule(found.native, 16),
+        prediction=found.prediction,
+        **_defaults(family) | {"family": found.title},
     )
 
 
@@ -72,7 +94,26 @@ def pipeline_facts(pipe: Any) -> EngineFacts:
         name=name,
         identity=f"{type(pipe).__name__} {name}",
         size=SizeRule(side * scale, max(8, 2 * scale)),
+        scale=scale,
+        prediction=_prediction(pipe.scheduler.config, type(pipe.scheduler).__name__),
+        **_defaults(family_of(type(pipe).__name__, denoiser.config, name)),
     )
+
+
+def _defaults(family: Family | None) -> dict[str, Any]:
+    """What a family says that EngineFacts tells; nothing of an unknown one."""
+    if family is None:
+        return {}
+    said: dict[str, Any] = {"family": family.title, "encoders": family.encoders}
+    said |= {"cfg": family.cfg, "steps": family.steps}
+    return said | ({"sampler": "auto"} if family.own_sampler else {})
+
+
+def _scale(vae: Mapping[str, Any]) -> int:
+    """Pixels of a latent's side: 2 for each time that the VAE halves the picture."""
+    if halvings := vae.get("temperal_downsample"):  # Qwen-Image's, made from a video's
+        return int(2 ** len(halvings))
+    return int(2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1))
 
 
 def _tuned(strength: Any, path: Path) -> tuple[tuple[float, float], ...]:
@@ -100,24 +141,32 @@ def read_own(folder: Path) -> Mapping[str, Any]:
 
 
 def read_prediction(folder: Path) -> str:
-    """What the model predicts at each step: epsilon, v_prediction, or sample."""
+    """What the model predicts at each step: epsilon, v_prediction, sample, or flow."""
     path = folder / "scheduler" / "scheduler_config.json"
-    return str(_json(path).get("prediction_type", "epsilon")) if path.is_file() else "epsilon"
+    config = _json(path) if path.is_file() else {}
+    return _prediction(config, str(config.get("_class_name")))
 
 
-def identity(folder: Path) -> str:
-    """16 hex digits from every file's name, size, first and last 64 KiB.
+def _prediction(config: Mapping[str, Any], kind: str) -> str:
+    return "flow" if kind.startswith("FlowMatch") else str(config.get("prediction_type", "epsilon"))
 
+
+def identity(path: Path) -> str:
+    """16 hex digits from the name, size, first and last 64 KiB of every file in a folder.
+
+    Of a single file from its size and 64 KiB at 17 places: two checkpoints may begin and end alike.
     Reading gigabytes of weights to tell two models apart would take longer than fixing a picture.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
-        with path.open("rb") as file:
+    inside = (each for each in path.rglob("*") if each.is_file())
+    parts = 16 if path.is_file() else 1
+    for each in [path] if path.is_file() else sorted(inside):
+        size = each.stat().st_size
+        digest.update(f"{each.relative_to(path).as_posix()}\0{size}\0".encode())
+        with each.open("rb") as file:
             digest.update(file.read(_CHUNK))
-            if size > _CHUNK:
-                file.seek(-_CHUNK, 2)
+            for part in range(1, parts + 1) if size > _CHUNK else ():
+                file.seek((size - _CHUNK) * part // parts)
                 digest.update(file.read(_CHUNK))
     return digest.hexdigest()[:16]
 

@@ -1,37 +1,60 @@
-"""Model files -> a diffusers inpainting pipeline on its device."""
+"""A model's files -> a diffusers inpainting pipeline, not yet on its device."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from autofix.engines.checkpoint import load_checkpoint
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.facts import read_index
+from autofix.engines.hub import variant_in
+from autofix.engines.sources import Source
 from autofix.errors import ModelError
 from autofix.recipe import Inpaint
 
+INPAINTING = ("FluxFillPipeline",)
+"""Pipelines that inpaint and nothing else, which AutoPipelineForInpainting therefore ignores."""
+
+
+def load(source: Source, settings: Inpaint) -> Any:
+    """The pipeline, in memory. Raises ModelError."""
+    _quietly()
+    if source.kind == "checkpoint":
+        pipe = load_checkpoint(
+            source.path,
+            device_and_dtype(settings)[1],
+            trust_pickle=settings.trust_pickle,
+            own_vae=not settings.vae,
+        )
+    else:
+        pipe = load_folder(source.path, settings)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
 
 def load_folder(folder: Path, settings: Inpaint) -> Any:
-    """The pipeline on its device. Pickled weights are refused: they could run code."""
-    device, dtype = device_and_dtype(settings)
-    import transformers
-    from diffusers import AutoPipelineForInpainting
-    from diffusers.utils import logging
+    """The pipeline of a diffusers folder. Raises ModelError.
 
-    for logs in (logging, transformers.utils.logging):
-        logs.set_verbosity_error()
-        logs.disable_progress_bar()
+    Pickled weights are refused, for they could run code, unless inpaint.trust_pickle is set.
+    """
+    import diffusers
+
     index = read_index(folder)
+    _, dtype = device_and_dtype(settings, transformer="unet" not in index)
     absent: dict[str, object] = {key: None for key, value in index.items() if value == [None, None]}
     if "safety_checker" in index:
         # Its owner's pictures are fixed, not judged; a black square is no fix.
         absent |= {"safety_checker": None, "requires_safety_checker": False}
+    made = index.get("_class_name")
+    kind = getattr(diffusers, made if made in INPAINTING else "AutoPipelineForInpainting")
     try:
-        pipe = AutoPipelineForInpainting.from_pretrained(
+        return kind.from_pretrained(
             folder,
             dtype=dtype,
             local_files_only=True,
-            use_safetensors=True,
+            use_safetensors=None if settings.trust_pickle else True,
+            variant=variant_in(folder),
             **absent,
         )
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
@@ -39,5 +62,13 @@ def load_folder(folder: Path, settings: Inpaint) -> Any:
             f"the model in {str(folder)!r} cannot be loaded: {error}",
             "it must be a diffusers folder with safetensors weights that inpainting supports",
         ) from error
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
+
+
+def _quietly() -> None:
+    """No progress bars and no warnings of the libraries about what is meant so."""
+    import transformers
+    from diffusers.utils import logging
+
+    for logs in (logging, transformers.utils.logging):
+        logs.set_verbosity_error()
+        logs.disable_progress_bar()

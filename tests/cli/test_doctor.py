@@ -9,13 +9,17 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from autofix.cli import doctor
 from autofix.cli.doctor import LIBRARIES, missing_library
+from autofix.engines import loading
 from autofix.engines.null import NullEngine
 from autofix.errors import DetectorSetupError, ModelError
 from autofix.toolbox import Toolbox
 from tests.conftest import ROOT
+from tests.engines import tiny_files, tiny_flow
 
 LOADER = "{}: cannot open shared object file: No such file or directory"
 NEEDS = "mediapipe-face needs mediapipe, which cannot be imported ({}): pip install mediapipe"
@@ -143,7 +147,7 @@ def test_a_module_that_is_missing_is_named(autofix, monkeypatch):
 
 
 def test_every_problem_is_named(autofix, monkeypatch):
-    def missing(self, *_):
+    def missing(self, *_, **__):
         raise ModelError("no such thing", "get it")
 
     monkeypatch.setattr(Toolbox, "_open_engine", missing)
@@ -155,7 +159,7 @@ def test_every_problem_is_named(autofix, monkeypatch):
 
 
 def test_the_doctor_says_what_is_here_and_that_a_run_would_work(autofix, monkeypatch):
-    monkeypatch.setattr(Toolbox, "_open_engine", lambda self: NullEngine())
+    monkeypatch.setattr(Toolbox, "_open_engine", lambda self, **_: NullEngine())
     asked = autofix("doctor")
     assert asked.code == 0, asked.err
     for said in ("torch ", "device ", "weights: blazeface built-in", "detectors: mediapipe-face"):
@@ -217,3 +221,77 @@ def test_bootstrap_says_that_there_is_no_python(bootstrap):
     done = bootstrap("python3.10-that-nobody-has")
     assert done.returncode == 2
     assert done.stderr.startswith("there is no python3.10-that-nobody-has; ")
+
+
+TOLD = {
+    "sd2-v": (
+        lambda place: tiny_files.checkpoint(
+            place.with_suffix(".safetensors"), "sd2", prediction="v_prediction"
+        ),
+        [
+            "family: Stable Diffusion 2.x\n",
+            "native size: 768 px",
+            "latents: 1/8 of the picture's side, predicts v_prediction",
+            "prompts: OpenCLIP ViT-H/14",
+            "strength 0.4, 28 steps, CFG scale 7, DPM++ 2M Karras",
+        ],
+    ),
+    "sdxl-inpainting": (
+        lambda place: tiny_files.checkpoint(place.with_suffix(".safetensors"), "sdxl", channels=9),
+        [
+            "family: Stable Diffusion XL inpainting",
+            "native size: 1024 px",
+            "prompts: CLIP ViT-L/14 + OpenCLIP ViT-bigG/14",
+        ],
+    ),
+    "flux": (
+        tiny_flow.flux,
+        [
+            "family: Flux\n",
+            "predicts flow",
+            "CLIP ViT-L/14 + T5-XXL",
+            "28 steps, CFG scale 3.5, its own sampler",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_the_doctor_tells_what_a_model_is_without_loading_it(autofix, tmp_path, monkeypatch, kind):
+    make, told = TOLD[kind]
+    model = make(tmp_path / kind)
+
+    def load(*_):
+        raise AssertionError("the doctor loaded weights")
+
+    monkeypatch.setattr(loading, "load_checkpoint", load)
+    monkeypatch.setattr(loading, "load_folder", load)
+    asked = autofix("doctor", "--model", model)
+    assert asked.code == 0, asked.err
+    assert f"model: {kind} " in asked.out
+    for said in told:
+        assert said in asked.out
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("cut.safetensors", b"\x00" * 7, "'cut.safetensors' is no whole safetensors file"),
+        ("old.ckpt", b"", "'old.ckpt' is a pickle, which can hold code"),
+        ("notes.txt", b"", "'notes.txt' is no model file"),
+    ],
+)
+def test_the_doctor_says_what_is_wrong_with_a_model(autofix, tmp_path, name, data, said):
+    (tmp_path / name).write_bytes(data)
+    asked = autofix("doctor", "--model", tmp_path / name)
+    assert asked.code == 2
+    assert asked.err.startswith(f"problem: {said}")
+    assert asked.out.endswith("a run would not work\n")
+
+
+def test_the_doctor_takes_a_lora_for_what_it_is(autofix, tmp_path):
+    path = tmp_path / "alice.safetensors"
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(4, 4)}, path)
+    asked = autofix("doctor", "--model", path)
+    assert asked.code == 2
+    assert "problem: 'alice.safetensors' is a LoRA: keep your checkpoint" in asked.err

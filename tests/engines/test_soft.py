@@ -1,12 +1,16 @@
+import contextlib
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from autofix.engines.samplers import SAMPLERS, scheduler
-from autofix.engines.soft import SoftBlend, _ranked_mean, paste_mask
+from autofix.engines.samplers import NAMES, SAMPLERS, check_sampler, scheduler
+from autofix.engines.soft import SoftBlend, _clean_line, _ranked_mean, paste_mask
+from autofix.engines.steps import Plan, following
+from autofix.errors import RecipeError
 from autofix.recipe import Inpaint
 
 STEPS = 6
@@ -31,52 +35,55 @@ def ddim(prediction="epsilon"):
 
 
 def run(steps, blend=None, *, start=2):
-    """A denoising with made-up model outputs, begun at step `start` as a pipeline does."""
+    """A denoising that leads to `noise(3)`, begun at step `start` as a pipeline does."""
     steps.set_timesteps(STEPS)
-    begin = start * steps.order
-    if hasattr(steps, "set_begin_index"):
-        steps.set_begin_index(begin)
-    timesteps = steps.timesteps[begin:]
+    pipe = SimpleNamespace(scheduler=steps)
+    with following(pipe, Plan(STEPS, STEPS - start)):
+        timesteps, _ = pipe.get_timesteps()
     latents = steps.add_noise(noise(1), noise(2), timesteps[:1])
     generator = torch.Generator().manual_seed(3)
     takes_seed = "generator" in inspect.signature(steps.step).parameters
-
-    def loop(latents):
-        for number, timestep in enumerate(timesteps):
+    more = {"generator": generator} if takes_seed else {}
+    with blend.during(steps) if blend else contextlib.nullcontext():
+        for timestep in timesteps:
             steps.scale_model_input(latents, timestep)
-            more = {"generator": generator} if takes_seed else {}
-            output = noise(10 + number)
+            of_sample, of_output, _ = _clean_line(steps, timestep, latents.device)
+            output = (of_sample * latents - noise(3)) / of_output
             latents = steps.step(output, timestep, latents, **more, return_dict=False)[0]
-        return latents
+    return latents
 
-    if blend is None:
-        return loop(latents)
-    with blend.during(steps):
-        return loop(latents)
+
+def suits(name, prediction):
+    try:
+        return check_sampler(name, prediction=prediction)
+    except RecipeError:
+        return ""
 
 
 @pytest.mark.parametrize(
     ("name", "prediction"),
     [
-        (name, prediction)
-        for name in SAMPLERS
-        for prediction in ("epsilon", "v_prediction", "sample")
-        if prediction != "sample" or not name.startswith(("Euler", "Heun"))
+        *((name, "epsilon") for name in NAMES if name.endswith((*SAMPLERS, "Karras", "Beta"))),
+        *((name, "v_prediction") for name in SAMPLERS),
+        *((name, "sample") for name in SAMPLERS if suits(name, "sample")),
     ],
 )
-def test_with_every_sampler_nothing_masked_is_the_original_and_all_is_untouched(name, prediction):
-    config = ddim(prediction).config
-    plain = run(scheduler(name, config))
+def test_with_every_sampler_the_mask_decides_between_the_original_and_the_new(name, prediction):
+    """That the new is reached at all shows that the clean latents are found at every step."""
+    made = scheduler(name, ddim(prediction).config)
+    # These two end at the first trained noise level; PLMS' few steps are coarse with v-prediction.
+    off = {"DDIM": 0.15, "PLMS": 0.15 if prediction == "epsilon" else 1}.get(name, 1e-3)
+    plain = run(made)
+    assert (plain - noise(3)).abs().max() < off
     none = SoftBlend(noise(1), mask_of(0), Inpaint())
-    kept = run(scheduler(name, config), none)
-    # Without set_alpha_to_one the last step of DDIM leaves a trace of noise.
-    assert (kept - noise(1)).abs().max() < (0.15 if name == "DDIM" else 1e-3)
+    kept = run(made, none)
+    assert (kept - noise(1)).abs().max() < off
     assert torch.equal(none.final, kept)
-    whole = run(scheduler(name, config), SoftBlend(noise(1), mask_of(1), Inpaint()))
-    evenly = Inpaint(soft_bias=0, soft_preservation=1)
+    whole = run(made, SoftBlend(noise(1), mask_of(1), Inpaint()))
     torch.testing.assert_close(whole, plain, rtol=1e-3, atol=1e-3)
-    half = run(scheduler(name, config), SoftBlend(noise(1), mask_of(0.5), evenly))
-    assert 0.05 < (half - noise(1)).norm() / (plain - noise(1)).norm() < 0.95
+    evenly = Inpaint(soft_bias=0, soft_preservation=1)
+    half = run(made, SoftBlend(noise(1), mask_of(0.5), evenly))
+    assert 0.4 < (half - noise(1)).norm() / (plain - noise(1)).norm() < 0.8
 
 
 def test_a_step_is_blended_by_a1111_s_formula():

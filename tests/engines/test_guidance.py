@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.guidance import check_guidance, noise_level
+from autofix.engines.samplers import scheduler
+from autofix.errors import RecipeError
+from autofix.recipe import Inpaint
+from tests.build import crop, region, smooth
+from tests.engines import tiny
+
+KINDS = ["sd", "sd2", "inpainting", "sdxl", "sdxl-inpainting"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "sd": tiny.sd(root / "sd"),
+        "sd2": tiny.sd(root / "sd2", prediction="v_prediction"),
+        "inpainting": tiny.sd(root / "inpainting", channels=9),
+        "sdxl": tiny.sdxl(root / "sdxl"),
+        "sdxl-inpainting": tiny.sdxl(root / "sdxl-inpainting", channels=9),
+    }
+
+
+def crops(count=2):
+    seen = smooth(80, 80)
+    return [
+        crop(
+            seen,
+            region((20, 20, 44, 44), seed=n, strength=1.0, prompt="a b", negative_prompt="c"),
+            (10, 10, 54, 54),
+            (64, 64),
+        )
+        for n in range(count)
+    ]
+
+
+def repaint(folder, batch, **settings):
+    """The rows that the UNet worked on at each call, and the pixels."""
+    settings = Inpaint(**{"steps": 6, "sampler": "DPM++ 2M Karras", "cfg": 7.0, **settings})
+    engine = DiffusionEngine(folder, settings)
+    unet = engine._loaded().unet
+    rows, forward = [], unet.forward
+    unet.forward = lambda *args, **given: rows.append(len(args[0])) or forward(*args, **given)
+    patches = engine.repaint(batch, settings)
+    assert not unet._forward_pre_hooks
+    assert not unet._forward_hooks
+    return rows, [patch.pixels for patch in patches]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_second_evaluation_is_half_the_work(folders, kind):
+    """With 9 channels too, where A1111 fails for tensor sizes that do not match."""
+    rows, pixels = repaint(folders[kind], crops(2), min_guidance_sigma=100)
+    assert rows == [4, 2, 4, 2, 4, 2]
+    assert np.isfinite(pixels).all()
+    _, whole = repaint(folders[kind], crops(2))
+    assert np.abs(pixels[0] - whole[0]).max() > 1e-3
+
+
+def test_only_below_the_noise_level(folders):
+    """Sigmas of Karras' 6 steps: 14.6, 6.5, 2.5, 0.83, 0.21, 0.03."""
+    assert repaint(folders["sd"], crops(1), min_guidance_sigma=1.0)[0] == [2, 2, 2, 1, 2, 1]
+    assert repaint(folders["sd"], crops(1), min_guidance_sigma=0.5)[0] == [2, 2, 2, 2, 2, 1]
+    assert repaint(folders["sd"], crops(1), min_guidance_sigma=0.01)[0] == [2] * 6
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "rows"),
+    [
+        (0.5, 1, [1, 1, 1, 2, 2, 2]),
+        (0, 0.5, [2, 2, 2, 1, 1, 1]),
+        (0.3, 0.7, [1, 1, 2, 2, 1, 1]),
+        (0, 0, [1] * 6),
+        (0, 1, [2] * 6),
+    ],
+)
+def test_guidance_holds_for_a_share_of_the_steps(folders, start, end, rows):
+    assert repaint(folders["sd"], crops(1), guidance_start=start, guidance_end=end)[0] == rows
+
+
+def test_both_settings_together(folders):
+    both = {"guidance_end": 0.9, "min_guidance_sigma": 1.0}
+    assert repaint(folders["sd"], crops(1), **both)[0] == [2, 2, 2, 1, 2, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_guidance_at_any_step_it_is_a_cfg_scale_of_1(folders, kind):
+    rows, never = repaint(folders[kind], crops(2), guidance_end=0)
+    assert rows == [2] * 6
+    _, one = repaint(folders[kind], crops(2), cfg=1.0)
+    assert np.abs(np.subtract(never, one)).max() * 255 <= 1
+
+
+def test_a_cfg_scale_of_1_has_nothing_to_leave_out(folders):
+    rows, pixels = repaint(folders["sd"], crops(2), cfg=1.0, min_guidance_sigma=100)
+    assert rows == [2] * 6
+    assert np.array_equal(pixels, repaint(folders["sd"], crops(2), cfg=1.0)[1])
+
+
+@pytest.mark.parametrize("sampler", ["Heun", "DPM2 a", "Euler a"])
+def test_a_face_does_not_depend_on_its_batch(folders, sampler):
+    settings = {"min_guidance_sigma": 100, "sampler": sampler}
+    _, together = repaint(folders["inpainting"], crops(2), **settings)
+    _, alone = repaint(folders["inpainting"], crops(2)[1:], **settings)
+    assert np.abs(together[1] - alone[0]).max() * 255 <= 1
+
+
+def test_the_soft_mask_works_on(folders):
+    rows, pixels = repaint(folders["inpainting"], crops(1), min_guidance_sigma=100, soft=True)
+    assert rows == [2, 1, 2, 1, 2, 1]
+    assert np.isfinite(pixels).all()
+
+
+def test_other_kinds_of_models_refuse():
+    check_guidance(Inpaint(), "flux", has_unet=False)
+    check_guidance(Inpaint(min_guidance_sigma=1), "sd", has_unet=True)
+    for settings in ({"min_guidance_sigma": 1}, {"guidance_start": 0.1}, {"guidance_end": 0.9}):
+        with pytest.raises(RecipeError, match=r"flux cannot leave out .*min_guidance_sigma to 0"):
+            check_guidance(Inpaint(**settings), "flux", has_unet=False)
+
+
+def test_the_noise_level_of_a_timestep():
+    """Stable Diffusion's own: from 0.0292 to 14.61, and log-linear between."""
+    config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    made = scheduler("Euler", config)
+    assert noise_level(made, 0) == pytest.approx(0.0292, abs=1e-4)
+    assert noise_level(made, 999) == pytest.approx(14.6146, abs=1e-3)
+    between = (noise_level(made, 500) * noise_level(made, 501)) ** 0.5
+    assert noise_level(made, 500.5) == pytest.approx(between)

@@ -1,0 +1,292 @@
+import importlib.util
+import inspect
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.samplers import NAMES, SAMPLERS, SCHEDULES, check_sampler, scheduler
+from autofix.engines.steps import Plan, following, plan
+from autofix.errors import RecipeError
+from autofix.recipe import Inpaint
+from tests.build import crop, region, smooth
+from tests.engines import tiny
+
+OLD_NAMES = [
+    "DPM++ 2M Karras", "DPM++ SDE Karras", "DPM++ 2M SDE Exponential", "DPM++ 2M SDE Karras",
+    "Euler a", "Euler", "LMS", "Heun", "DPM2", "DPM2 a", "DPM++ 2S a", "DPM++ 2M", "DPM++ SDE",
+    "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 2M SDE Heun Karras",
+    "DPM++ 2M SDE Heun Exponential", "DPM++ 3M SDE", "DPM++ 3M SDE Karras",
+    "DPM++ 3M SDE Exponential", "LMS Karras", "DPM2 Karras", "DPM2 a Karras", "DPM++ 2S a Karras",
+    "DDIM", "PLMS", "UniPC", "LCM",
+]  # fmt: skip
+"""A1111 1.8's list, in its order, without those that diffusers has no counterpart of."""
+
+CONFIG = {
+    "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+    "steps_offset": 1, "prediction_type": "epsilon", "clip_sample": True,
+}  # fmt: skip
+GOOD_FOR_SAMPLE = [
+    "DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE", "DPM++ 2S a",
+    "LMS", "DDIM", "UniPC", "LCM",
+]  # fmt: skip
+SIGMA_MIN, SIGMA_MAX = 0.0291675, 14.614642
+
+
+def engines(root, prediction):
+    """One engine a sampler, all with the weights of one tiny SD."""
+    folder = tiny.sd(root / prediction, prediction=prediction)
+    first = DiffusionEngine(folder, Inpaint(sampler="Euler"))
+    first._loaded()
+
+    def repaint(batch, **settings):
+        settings = Inpaint(steps=6, **settings)
+        engine = DiffusionEngine(folder, settings)
+        engine._pipe, engine._encoder = first._pipe, first._encoder
+        first._pipe.scheduler = scheduler(engine.sampler, first._pipe.scheduler.config)
+        return [patch.pixels for patch in engine.repaint(batch, settings)]
+
+    return repaint
+
+
+@pytest.fixture(scope="module")
+def repaints(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {kind: engines(root, kind) for kind in ("epsilon", "v_prediction")}
+
+
+def crops(*seeds, strength=0.5):
+    seen = smooth(80, 80)
+    return [
+        crop(
+            seen, region((20, 20, 44, 44), seed=seed, strength=strength), (10, 10, 54, 54), (64, 64)
+        )
+        for seed in seeds
+    ]
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_every_name_of_a1111_runs_and_a_face_depends_on_its_seed_alone(repaints, name):
+    together = repaints["epsilon"](crops(1, 2), sampler=name)
+    assert np.isfinite(together).all()
+    assert np.abs(together[0] - together[1]).mean() > 0.01
+    alone = repaints["epsilon"](crops(2), sampler=name)
+    assert np.abs(together[1] - alone[0]).max() * 255 <= 1
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_runs_with_v_prediction(repaints, name):
+    one = repaints["v_prediction"](crops(1), sampler=name)
+    assert np.isfinite(one).all()
+
+
+def test_a1111_s_names_are_all_known():
+    assert set(OLD_NAMES) <= set(NAMES)
+    for name in OLD_NAMES:
+        assert check_sampler(name) == name
+
+
+def denoised(name, *, prediction="epsilon", steps=12, strength=0.5):
+    """How far a denoiser that knows the clean latents leads from them, and the sigmas it met."""
+    made = scheduler(name, {**CONFIG, "prediction_type": prediction})
+    clean, noise = (torch.randn(2, 4, 8, 8, generator=seeded(n)) for n in (1, 2))
+    pipe = SimpleNamespace(scheduler=made)
+    done = plan(steps, strength, "a1111")
+    made.set_timesteps(done.steps)
+    with following(pipe, done):
+        timesteps, _ = pipe.get_timesteps()
+    latents = made.add_noise(clean, noise, timesteps[:1].repeat(2))
+    takes_seed = "generator" in inspect.signature(made.step).parameters
+    more = {"generator": [seeded(3), seeded(4)]} if takes_seed else {}
+    sigmas = []
+    for timestep in timesteps:
+        shown = float(made.scale_model_input(torch.ones(1, dtype=torch.double), timestep))
+        zero, one, at = torch.zeros(1), torch.ones(1), timestep.reshape(1)
+        variance = (
+            (1, shown**-2 - 1)
+            if shown < 1
+            else tuple(float(made.add_noise(*each, at)) ** 2 for each in ((one, zero), (zero, one)))
+        )
+        a, b = (value**0.5 for value in variance)
+        sigmas.append(b / a)
+        found = (latents - a * clean) / b
+        length = (a**2 + b**2) ** 0.5
+        output = {
+            "epsilon": found,
+            "v_prediction": (a * found - b * clean) / length,
+            "sample": clean,
+        }[prediction]
+        latents = made.step(output, timestep, latents, **more, return_dict=False)[0]
+    return float((latents - clean).abs().max()), sigmas
+
+
+def seeded(number):
+    return torch.Generator().manual_seed(number)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_perfect_denoiser_is_followed_to_the_clean_picture(name, prediction):
+    """From the middle of a schedule on, where diffusers' own LMS and PLMS lose their way.
+
+    DDIM and PLMS end, as A1111's do, at the first trained noise level and not at none. PLMS mixes
+    the outputs of several steps, which change with v-prediction: it needs not too few of them.
+    """
+    if prediction == "sample" and name not in GOOD_FOR_SAMPLE:
+        with pytest.raises(RecipeError, match="does not work with this model"):
+            check_sampler(name, prediction=prediction)
+        return
+    coarse = [(2, 0.5), (7, 1.0)] if (name, prediction) != ("PLMS", "v_prediction") else []
+    for steps, strength in [(12, 0.5), *coarse]:
+        error, _ = denoised(name, prediction=prediction, steps=steps, strength=strength)
+        assert error < (0.12 if name in ("DDIM", "PLMS") else 1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(SAMPLERS)))
+def test_with_every_schedule_type_too(name):
+    assert denoised(name)[0] < 1e-3
+
+
+def a1111_sigmas(schedule, steps):
+    """The formulas of A1111's schedule types, from k-diffusion and sd_schedulers."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.double) ** 2
+    clean = torch.cumprod(1 - betas, 0)
+    trained = (((1 - clean) / clean) ** 0.5).numpy()
+    share = np.linspace(0, 1, steps)
+
+    def at(timesteps):
+        return np.exp(np.interp(timesteps, np.arange(1000), np.log(trained)))
+
+    low, high = SIGMA_MIN ** (1 / 7), SIGMA_MAX ** (1 / 7)
+    return {
+        "Karras": lambda: (high + share * (low - high)) ** 7,
+        "Exponential": lambda: np.exp(np.log(SIGMA_MAX) + share * np.log(SIGMA_MIN / SIGMA_MAX)),
+        "Uniform": lambda: at(999 * (1 - share)),
+        "SGM Uniform": lambda: at(np.linspace(999, 0, steps + 1)[:-1]),
+        "Simple": lambda: trained[[-1 - int(n * 1000 / steps) for n in range(steps)]],
+        "DDIM": lambda: trained[1 :: 1000 // steps][::-1][-steps:],
+    }[schedule]()
+
+
+@pytest.mark.parametrize("schedule", ["Karras", "Exponential", "Uniform", "Simple", "DDIM"])
+@pytest.mark.parametrize("sampler", ["DPM++ 2M", "DPM++ SDE", "Euler", "Heun", "DPM2", "LMS"])
+def test_a_repaint_meets_the_noise_levels_of_a1111(sampler, schedule):
+    """28 steps at strength 0.4: the last 12 of the schedule, from its sigma number 16."""
+    _, met = denoised(f"{sampler} {schedule}", steps=28, strength=0.4)
+    each = 2 if sampler in ("DPM++ SDE", "Heun", "DPM2") else 1
+    assert len(met) == 12 * each - (each - 1)
+    if sampler == "Heun":
+        met = met[:1] + met[1::2]
+        each = 1
+    assert met[::each] == pytest.approx(a1111_sigmas(schedule, 28)[16:], rel=0.03)
+
+
+def test_the_first_noise_level_of_the_field_s_default():
+    """DPM++ 2M Karras, 28 steps, strength 0.4."""
+    assert denoised("DPM++ 2M Karras", steps=28, strength=0.4)[1][0] == pytest.approx(0.7259, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("dpm++ 2m karras", "DPM++ 2M Karras"),
+        ("  DPM++  2M   Karras ", "DPM++ 2M Karras"),
+        ("dpmpp_2m_karras", "DPM++ 2M Karras"),
+        ("k_dpmpp_2m_ka", "DPM++ 2M Karras"),
+        ("dpmpp_2m karras", "DPM++ 2M Karras"),
+        ("dpmpp_2m_sde_gpu exponential", "DPM++ 2M SDE Exponential"),
+        ("dpmpp_sde_gpu_karras", "DPM++ SDE Karras"),
+        ("dpmpp_3m_sde", "DPM++ 3M SDE"),
+        ("dpmpp_2s_ancestral", "DPM++ 2S a"),
+        ("euler_ancestral", "Euler a"),
+        ("k_euler_a", "Euler a"),
+        ("euler sgm_uniform", "Euler SGM Uniform"),
+        ("euler ddim_uniform", "Euler DDIM"),
+        ("dpm_2_ancestral", "DPM2 a"),
+        ("uni_pc", "UniPC"),
+        ("uni_pc_bh2", "UniPC"),
+        ("lcm", "LCM"),
+        ("EulerAncestralDiscreteScheduler", "Euler a"),
+        ("DPMSolverMultistepScheduler", "DPM++ 2M"),
+        ("DPM++ 2M Automatic", "DPM++ 2M Karras"),
+        ("DPM++ 3M SDE Automatic", "DPM++ 3M SDE Exponential"),
+        ("Euler a Automatic", "Euler a"),
+        ("heun polyexponential", "Heun Polyexponential"),
+        ("DDIM Karras", "DDIM"),
+    ],
+)
+def test_other_spellings(given, name):
+    assert check_sampler(given) == name
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("Restart", r"has no counterpart in diffusers: .*Heun Karras, DPM\+\+ SDE Karras"),
+        ("DPM fast", r"has no counterpart in diffusers: .*DPM\+\+ 2M Karras"),
+        ("dpm_adaptive", "has no counterpart in diffusers"),
+        ("DDIM CFG++", "has no counterpart in diffusers: .*DDIM"),
+        ("DPM++ 2M Karass", r"does not exist: .*DPM\+\+ 2M Karras"),
+        ("Euler KL Optimal", "does not exist: .*Euler"),
+        ("Euler a Karras", "does not exist: .*Euler a"),
+        ("DPM++ 2M Align Your Steps", r"does not exist: .*DPM\+\+ 2M"),
+        ("", "does not exist: --sampler takes, for example: DPM"),
+    ],
+)
+def test_what_diffusers_has_not_is_refused_with_the_nearest(given, said):
+    with pytest.raises(RecipeError, match=re.escape(f"sampler {given!r} ") + said):
+        check_sampler(given)
+
+
+@pytest.mark.parametrize("name", ["LMS", "LMS Karras", "Euler Beta"])
+def test_what_needs_scipy_says_so_before_any_weights_load(monkeypatch, name):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(RecipeError, match=r"needs scipy.*pip install scipy"):
+        check_sampler(name)
+    assert check_sampler("DPM++ 2M Karras")
+
+
+def test_nothing_is_left_of_the_checkpoint_s_own_sampler():
+    own = {**CONFIG, "use_exponential_sigmas": True, "algorithm_type": "sde-dpmsolver++",
+           "solver_order": 3, "timestep_spacing": "trailing", "prediction_type": "v_prediction",
+           "rescale_betas_zero_snr": True}  # fmt: skip
+    made = scheduler("DPM++ 2M Karras", own).config
+    assert (made.use_karras_sigmas, made.use_exponential_sigmas) == (True, False)
+    assert (made.algorithm_type, made.solver_order) == ("dpmsolver++", 2)
+    assert (made.prediction_type, made.rescale_betas_zero_snr) == ("v_prediction", True)
+    assert scheduler("Euler", own).config.timestep_spacing == "linspace"
+    assert not scheduler("DDIM", own).config.clip_sample
+
+
+def test_flow_matching_models_take_euler_alone():
+    config = FlowMatchEulerDiscreteScheduler(shift=3.0).config
+    plain, karras, beta = (scheduler(f"Euler{each}", config) for each in ("", " Karras", " Beta"))
+    assert (plain.config.shift, karras.config.shift) == (3.0, 3.0)
+    for made in (plain, karras, beta):
+        made.set_timesteps(8)
+        assert made.sigmas[0] == 1
+        assert made.sigmas[-1] == 0
+        assert (made.sigmas.diff() < 0).all()
+    assert not torch.equal(plain.sigmas, karras.sigmas)
+    simple = scheduler("euler simple", config)
+    simple.set_timesteps(8)
+    assert torch.equal(simple.sigmas, plain.sigmas)
+    with pytest.raises(RecipeError, match=r"does not work with this model: .*Euler"):
+        scheduler("DPM++ 2M Karras", config)
+
+
+def test_lcm_does_more_steps_than_it_was_distilled_for():
+    made = scheduler("LCM", CONFIG)
+    made.set_timesteps(4)
+    assert made.timesteps.tolist() == [999, 759, 499, 259]
+    made.set_timesteps(80)
+    assert len(made.timesteps.unique()) == 80
+
+
+def test_every_schedule_type_is_in_the_table():
+    assert {schedule for _, schedule in NAMES.values()} == {"", *SCHEDULES}
+    assert Plan(28, 12).evaluations(scheduler("DPM++ SDE", CONFIG).order) == 23

@@ -1,0 +1,53 @@
+import itertools
+
+import pytest
+
+from autofix.engines.trial import fastest_batch
+from autofix.errors import EngineError
+from autofix.recipe import Inpaint
+from tests.pipeline.fakes import Painter
+
+
+class Timed(Painter):
+    """Takes the seconds that are said for a batch of so many, or fails as is said."""
+
+    def __init__(self, **seconds):
+        super().__init__()
+        self.seconds = {int(size.strip("_")): cost for size, cost in seconds.items()}
+        self.clock = 0.0
+
+    def repaint(self, crops, settings):
+        cost = self.seconds[len(crops)]
+        if isinstance(cost, Exception):
+            raise cost
+        self.clock += cost
+        return super().repaint(crops, settings)
+
+
+FULL = EngineError("the model failed: CUDA out of memory", "less")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "best"),
+    [
+        ({"_1": 1, "_2": 2, "_4": 4}, 1),  # no gain at all
+        ({"_1": 1, "_2": 1.2, "_4": 1.6, "_8": 3.15}, 4),
+        ({"_1": 1, "_2": 1, "_4": 1, "_8": 1, "_16": 1, "_32": 1, "_64": 1}, 64),
+        ({"_1": 1, "_2": 1, "_4": 1, "_8": FULL}, 4),
+        ({"_1": FULL}, 1),
+        ({"_1": 1, "_2": ValueError("something else")}, 1),
+    ],
+)
+def test_the_largest_batch_that_is_worth_it(seconds, best):
+    engine = Timed(**seconds)
+    settings = Inpaint()
+    try:
+        assert fastest_batch(engine, (64, 64), settings, now=lambda: engine.clock) == best
+    except ValueError:
+        assert isinstance(seconds.get("_2"), ValueError)
+
+
+def test_it_tries_the_working_size_that_is_asked_for():
+    engine = Painter()
+    fastest_batch(engine, (96, 64), Inpaint(), now=itertools.count().__next__)
+    assert {crop.window.size_wh for batch in engine.batches for crop in batch} == {(96, 64)}
