@@ -47,6 +47,11 @@ class Journal:
         """Whether what was last finished under this path, with this fingerprint, had this stamp."""
         return self._last.get(picture, ())[1:] == (fingerprint, stamp)
 
+    def outdated(self, *, picture: str, content: str, fingerprint: str) -> bool:
+        """Whether this very content was finished under this path, but not with this."""
+        known = self._last.get(picture, (content, fingerprint))
+        return known[0] == content and known[1] != fingerprint
+
     def add(
         self,
         record: dict[str, Any],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from autofix.engines.base import Engine
+from autofix.engines.steps import plan_of
 from autofix.errors import EngineError
 from autofix.metadata import GenerationText, read_generation, record_fix
 from autofix.prompts import instruct, picture_seed
@@ -20,10 +20,13 @@ from autofix.stages.crop import crop, frame, unfit
 from autofix.stages.detect import detect
 from autofix.stages.inpaint import inpaint
 from autofix.stages.mask import mask, merge
+from autofix.stream import Answer, Stream
 from autofix.strength import strength_of
+from autofix.timing import Timing
 from autofix.toolbox import Toolbox
-from autofix.values import Crop, Finding, Outcome, Patch, Picture, Region, RegionResult, Status
-from autofix.window import IntBox, Window
+from autofix.values import Crop, Outcome, Patch, Picture, Region, RegionResult, Status
+from autofix.window import Window
+from autofix.work import Job, Node, Tries, Try, Work
 from detectors.detection import Detection
 
 RETRY_SEED, CANDIDATE_SEED, CYCLE_SEED = 1_000_003, 10_007, 100_000_007
@@ -36,12 +39,20 @@ RETRY_STRENGTH = 0.75
 class Pipeline:
     """Fixes pictures with one recipe and the tools opened for it: pass after pass."""
 
-    def __init__(self, recipe: Recipe, toolbox: Toolbox, *, keep_candidates: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        toolbox: Toolbox,
+        *,
+        keep_candidates: bool = False,
+        timing: Timing | None = None,
+    ) -> None:
+        self.timing = timing or Timing()
         self.recipe = recipe
         self.toolbox = toolbox
         self.keep_candidates = keep_candidates
         self.passes = tuple(
-            _Pass(index, each, tools, keep_candidates)
+            _Pass(index, each, tools, keep_candidates, self.timing)
             for index, (each, tools) in enumerate(zip(recipe.each, toolbox.each, strict=True))
         )
 
@@ -57,7 +68,12 @@ class Pipeline:
 
     def using(self, recipe: Recipe) -> Pipeline:
         """The same open tools with other settings."""
-        return Pipeline(recipe, self.toolbox.using(recipe), keep_candidates=self.keep_candidates)
+        return Pipeline(
+            recipe,
+            self.toolbox.using(recipe),
+            keep_candidates=self.keep_candidates,
+            timing=self.timing,
+        )
 
     def prepare(self) -> None:
         """Open what every pass needs, but for weights, so that what is missing is said now.
@@ -82,21 +98,38 @@ class Pipeline:
         return self.passes[region.pass_index].window(picture, region)
 
     def fix(self, pictures: Sequence[Picture]) -> list[Outcome]:
-        """One Outcome a picture, in order. Crops of all the pictures share denoising batches.
+        """One Outcome a picture, in order; see `stream`. Raises what went wrong with any."""
+        outcomes = []
+        for answer in self.stream(pictures):
+            if isinstance(answer, Exception):
+                raise answer
+            assert answer is not None
+            outcomes.append(answer)
+        return outcomes
 
-        Within a picture, regions whose windows overlap go in successive waves in the order of
-        their numbers, so that each sees what was done before it; all others go together. An
+    def stream(
+        self, pictures: Iterable[Picture | None], *, repeatable: bool = False
+    ) -> Iterator[Answer]:
+        """For each picture in order its Outcome, or what went wrong with it; None for None.
+
+        Pictures are taken in ahead, looked at while others are repainted, and their crops share
+        denoising batches. Within a picture, regions whose windows overlap are repainted one after
+        the other in the order of their numbers, so that each sees what was done before it. An
         engine's failure makes its regions `failed` and leaves their pixels as they were.
+        `repeatable`: short batches are filled up, for the size of its batch moves a face's pixels
+        by rounding; so this machine gives the same bits again, whichever batch a face comes into
+        (on a CPU only with batches of one, as they are by default: docs/batching.md).
+        Raises UsageError for a setting, detector or model that cannot work.
         """
-        said = [read_generation(picture.source) for picture in pictures]
-        outcomes = [Outcome(picture) for picture in pictures]
-        for each in self.passes:
-            fixed = each.fix([outcome.picture for outcome in outcomes], said)
-            outcomes = [
-                Outcome(after.picture, before.results + after.results)
-                for before, after in zip(outcomes, fixed, strict=True)
-            ]
-        return [self._recorded(outcome) for outcome in outcomes]
+        self.prepare()
+        stream = Stream(
+            self.passes,
+            repeatable=repeatable,
+            lookers=self.toolbox.lookers,
+            said=lambda picture: read_generation(picture.source),
+        )
+        for answer in stream.run(pictures):
+            yield self._recorded(answer) if isinstance(answer, Outcome) else answer
 
     def _recorded(self, outcome: Outcome) -> Outcome:
         """The outcome, its picture saying what was fixed."""
@@ -106,57 +139,13 @@ class Pipeline:
         return replace(outcome, picture=replace(outcome.picture, source=source))
 
 
-@dataclass
-class _Work:
-    """One picture on its way: the only thing that changes while a fix is made."""
-
-    picture: Picture
-    regions: tuple[Region, ...]
-    windows: dict[int, Window]
-    results: dict[int, RegionResult] = field(default_factory=dict)
-
-    def settle(self, result: RegionResult) -> None:
-        """Keep what became of a region; what an earlier cycle fixed stays fixed."""
-        known = self.results.get(result.region.index)
-        if known is None or known.status != "fixed" or result.status == "fixed":
-            self.results[result.region.index] = result
-
-    def outcome(self) -> Outcome:
-        return Outcome(self.picture, tuple(self.results[i] for i in sorted(self.results)))
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One region to repaint, with the picture it belongs to."""
-
-    work: _Work
-    region: Region
-
-    @property
-    def window(self) -> Window:
-        return self.work.windows[self.region.index]
-
-    def seeded(self, more: int, strength: float | None = None) -> _Job:
-        """The same job with another seed, and perhaps another strength."""
-        region = self.region
-        strength = region.strength if strength is None else strength
-        return replace(self, region=replace(region, seed=region.seed + more, strength=strength))
-
-
-@dataclass(frozen=True)
-class _Try:
-    """What came of one repaint of a job: a patch with its findings, or the engine's complaint."""
-
-    job: _Job
-    patch: Patch | None
-    findings: tuple[Finding, ...] = ()
-    error: str = ""
-
-
 class _Pass:
     """One pass over pictures, with its own recipe and tools."""
 
-    def __init__(self, index: int, recipe: Recipe, toolbox: Toolbox, keep: bool) -> None:
+    def __init__(
+        self, index: int, recipe: Recipe, toolbox: Toolbox, keep: bool, timing: Timing
+    ) -> None:
+        self.timing = timing
         self.index = index
         self.recipe = recipe
         self.toolbox = toolbox
@@ -167,26 +156,37 @@ class _Pass:
         return self.toolbox.engine
 
     def plan(
-        self, pictures: Sequence[Picture], said: Sequence[GenerationText | None]
+        self,
+        pictures: Sequence[Picture],
+        said: Sequence[GenerationText | None],
+        *,
+        looker: int = 0,
     ) -> list[tuple[Region, ...]]:
-        found = detect(pictures, self.toolbox.detectors, self.recipe.detect)
+        """The regions of each picture; `looker` is the thread that asks, which has detectors."""
+        with self.timing.spent("detect"):
+            detectors = self.toolbox.apart(looker).detectors
+            found = detect(pictures, detectors, self.recipe.detect)
         return [self._regions(*each) for each in zip(pictures, found, said, strict=True)]
 
-    def fix(
-        self, pictures: Sequence[Picture], said: Sequence[GenerationText | None]
-    ) -> list[Outcome]:
-        works = [
-            _Work(picture, regions, {r.index: self.window(picture, r) for r in _open(regions)})
-            for picture, regions in zip(pictures, self.plan(pictures, said), strict=True)
+    def begin(
+        self,
+        pictures: Sequence[Picture],
+        said: Sequence[GenerationText | None],
+        *,
+        looker: int = 0,
+    ) -> list[Work]:
+        """What there is to repaint in each picture."""
+        return [
+            Work(
+                picture,
+                regions,
+                {r.index: self.window(picture, r) for r in regions if not r.skip},
+                cycles=self.recipe.inpaint.cycles,
+            )
+            for picture, regions in zip(
+                pictures, self.plan(pictures, said, looker=looker), strict=True
+            )
         ]
-        for work in works:
-            for region in work.regions:
-                if region.skip:
-                    work.settle(RegionResult(region, "skipped", region.skip))
-        for cycle in range(self.recipe.inpaint.cycles):
-            for wave in _waves(works):
-                self._repaint(list(self._cycled(wave, cycle)))
-        return [work.outcome() for work in works]
 
     def window(self, picture: Picture, region: Region) -> Window:
         size = self.engine.facts.size
@@ -239,61 +239,68 @@ class _Pass:
         reason = unfit(self.window(picture, region), picture.size_wh, self.recipe.crop)
         return region.skipped(reason) if reason else region
 
-    def _cycled(self, jobs: Sequence[_Job], cycle: int) -> Iterator[_Job]:
-        """The jobs of a cycle: after the first, those that the last one fixed."""
-        for job in jobs:
-            if cycle == 0:
-                yield job
-            elif job.work.results[job.region.index].status == "fixed":
-                strength = self._strength(job.region, job.work.picture, cycle=cycle)
-                if strength > 0:
-                    yield job.seeded(cycle * CYCLE_SEED, strength)
+    def jobs(self, work: Work, node: Node) -> list[Job]:
+        """One repaint of a region, once a candidate; none where its last cycle changed nothing."""
+        cycle, index = node
+        job = Job(work, node, work.regions[index])
+        if cycle > 0:
+            strength = self._strength(job.region, work.picture, cycle=cycle)
+            if work.results[index].status != "fixed" or strength == 0:
+                return []
+            job = job.seeded(cycle * CYCLE_SEED, strength)
+        return self._candidates(job)
 
-    def _repaint(self, jobs: Sequence[_Job]) -> None:
-        """Repaint independent jobs, trying those again that the check refused."""
-        for attempt in range(self.recipe.check.retries + 1):
-            last = attempt == self.recipe.check.retries
-            refused = [job for job, tries in self._tried(jobs) if not self._settled(tries, last)]
-            jobs = [job.seeded(RETRY_SEED, job.region.strength * RETRY_STRENGTH) for job in refused]
+    def kind(self, job: Job) -> Hashable:
+        """What jobs must share to be repainted together: working size and sampling steps."""
+        plan = plan_of(job.region.strength, self.recipe.inpaint, self.engine.facts)
+        return job.window.size_wh, plan
 
-    def _tried(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, list[_Try]]]:
-        """Each job with its candidates' tries, as soon as they are complete."""
-        count = self.recipe.inpaint.candidates
-        owner = {(id(job.work), job.region.index): job for job in jobs}
-        tries: dict[tuple[int, int], list[_Try]] = defaultdict(list)
-        for batch in self._batches(
-            [job.seeded(n * CANDIDATE_SEED) for job in jobs for n in range(count)]
-        ):
-            for each in self._batch(batch):
-                key = (id(each.job.work), each.job.region.index)
-                tries[key].append(each)
-                if len(tries[key]) == count:
-                    yield owner[key], tries.pop(key)
+    def batch_size(self, job: Job) -> int:
+        """How many jobs of its kind are repainted together."""
+        return self.toolbox.batch_size(job.window.size_wh)
 
-    def _batches(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-        """Jobs of one working size and strength, at most a batch size together."""
-        alike: dict[tuple[tuple[int, int], float], list[_Job]] = defaultdict(list)
-        for job in jobs:
-            alike[(job.window.size_wh, job.region.strength)].append(job)
-        for (size_wh, _), group in alike.items():
-            size = self.toolbox.batch_size(size_wh)
-            for start in range(0, len(group), size):
-                yield group[start : start + size]
+    def paint(self, jobs: Sequence[Job], *, width: int = 0) -> list[Try]:
+        """Repaint one batch; of less than `width` jobs, filled up with the last one."""
+        with self.timing.spent("inpaint"):
+            try:
+                crops = [self._crop(job) for job in jobs]
+            except EngineError as error:  # a model that scales crops up
+                return [Try(job, None, error=str(error)) for job in jobs]
+            filled = [*crops, *[crops[-1]] * (width - len(crops))]
+            answers = inpaint(filled, self.engine, self.recipe.inpaint)[: len(crops)]
+        return [
+            Try(job, answer) if isinstance(answer, Patch) else Try(job, None, error=str(answer))
+            for job, answer in zip(jobs, answers, strict=True)
+        ]
 
-    def _batch(self, jobs: Sequence[_Job]) -> list[_Try]:
-        """Repaint and check one batch."""
-        try:
-            crops = [self._crop(job) for job in jobs]
-            patches = inpaint(crops, self.engine, self.recipe.inpaint)
-        except EngineError as error:
-            return [_Try(job, None, error=str(error)) for job in jobs]
+    def judge(self, tries: Sequence[Tries], *, looker: int = 0) -> list[Tries]:
+        """The tries with the check's findings."""
+        made = [each for group in tries for each in group.made if each.patch is not None]
         settings = self.recipe.check.for_model(faithful=self.engine.facts.faithful)
-        checked = check(patches, self.toolbox.detectors_by_name, settings)
-        return [_Try(*each) for each in zip(jobs, patches, checked, strict=True)]
+        detectors = self.toolbox.apart(looker).detectors_by_name
+        with self.timing.spent("check"):
+            checked = check([_patch(each) for each in made], detectors, settings)
+        findings = {id(each): found for each, found in zip(made, checked, strict=True)}
+        return [
+            replace(
+                group,
+                made=[replace(each, findings=findings.get(id(each), ())) for each in group.made],
+            )
+            for group in tries
+        ]
 
-    def _settled(self, tries: Sequence[_Try], last: bool) -> bool:
+    def settle(self, tries: Tries) -> list[Job]:
+        """Blend the best try; where all were refused, the jobs of trying again, if any is left."""
+        last = tries.job.attempt == self.recipe.check.retries
+        with self.timing.spent("blend"):
+            settled = self._settled(tries.job, tries.made, last)
+        return [] if settled else self._candidates(_again(tries.job))
+
+    def _candidates(self, job: Job) -> list[Job]:
+        return [job.seeded(n * CANDIDATE_SEED) for n in range(self.recipe.inpaint.candidates)]
+
+    def _settled(self, job: Job, tries: Sequence[Try], last: bool) -> bool:
         """Blend the best try that the check lets pass. Where none does: false, or kept if last."""
-        job = tries[0].job
         work, patched = job.work, [each for each in tries if each.patch is not None]
         if not patched:
             work.settle(RegionResult(job.region, "failed", tries[0].error, job.window))
@@ -302,48 +309,36 @@ class _Pass:
         reason = refusal(best.findings)
         if reason and not last:
             return False
-        shown: tuple[Picture, ...] = ()
-        if self.keep_candidates:
-            others = [each for each in patched if each is not best and _finite(each)]
-            shown = tuple(self._pasted(each) for each in [best, *others] if _finite(each))
-        if not reason:
-            work.picture = self._pasted(best)
+        with work.lock:
+            shown: tuple[Picture, ...] = ()
+            if self.keep_candidates:
+                others = [each for each in patched if each is not best and _finite(each)]
+                shown = tuple(self._pasted(each) for each in [best, *others] if _finite(each))
+            if not reason:
+                work.picture = self._pasted(best)
         status: Status = "kept" if reason else "fixed"
         work.settle(RegionResult(best.job.region, status, reason, job.window, best.findings, shown))
         return True
 
-    def _pasted(self, each: _Try) -> Picture:
-        assert each.patch is not None
-        return blend(each.job.work.picture, each.patch, self.recipe.blend)
+    def _pasted(self, each: Try) -> Picture:
+        return blend(each.job.work.picture, _patch(each), self.recipe.blend)
 
-    def _crop(self, job: _Job) -> Crop:
+    def _crop(self, job: Job) -> Crop:
         settings = self.recipe.crop
         upscale = None if settings.upscaler == "lanczos" else self.toolbox.upscaler
         return crop(job.work.picture, job.region, settings, job.window, upscale=upscale)
 
 
-def _finite(each: _Try) -> bool:
-    return each.patch is not None and bool(np.isfinite(each.patch.pixels).all())
+def _again(job: Job) -> Job:
+    """The next attempt at a job: another seed, and less strength."""
+    again = job.seeded(RETRY_SEED, job.region.strength * RETRY_STRENGTH)
+    return replace(again, attempt=job.attempt + 1)
 
 
-def _open(regions: Sequence[Region]) -> list[Region]:
-    return [region for region in regions if not region.skip]
+def _patch(each: Try) -> Patch:
+    assert each.patch is not None
+    return each.patch
 
 
-def _waves(works: Sequence[_Work]) -> list[list[_Job]]:
-    """All jobs in waves: within a picture, one wave holds no two windows that overlap."""
-    waves: dict[int, list[_Job]] = defaultdict(list)
-    for work in works:
-        level: dict[int, int] = {}
-        for region in _open(work.regions):
-            bounds = work.windows[region.index].bounds_xyxy
-            before = [
-                level[index] for index in level if _overlap(work.windows[index].bounds_xyxy, bounds)
-            ]
-            level[region.index] = 1 + max(before, default=-1)
-            waves[level[region.index]].append(_Job(work, region))
-    return [waves[number] for number in sorted(waves)]
-
-
-def _overlap(a: IntBox, b: IntBox) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _finite(each: Try) -> bool:
+    return bool(np.isfinite(_patch(each).pixels).all())

@@ -7,7 +7,7 @@ import threading
 import weakref
 from abc import abstractmethod
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class WindowedTask(Closing):
         self._smallest = settings.smallest_window or smallest
         self._confidence = CONFIDENCE if settings.confidence is None else settings.confidence
         self._iou = IOU if settings.iou is None else settings.iou
+        self._seen = False
         self._task = self._start(path)
         # MediaPipe's own __del__ complains when it runs as the interpreter ends; this closes
         # before that.
@@ -85,9 +86,12 @@ class WindowedTask(Closing):
         check_pictures(pictures, names)
         if not self._finish.alive:
             raise DetectorError(f"the detector {self.name} was closed: open it again")
-        # Whether it complains of how a view lies in memory is chance, and may come with any view.
-        with _quiet():
-            return [self._detect_one(np.ascontiguousarray(pixels)) for pixels in pictures]
+        # It complains once of how a view lies in memory: with its first views, or never. Later on
+        # nothing is hidden, for other threads may have something to say.
+        with nullcontext() if self._seen else _quiet():
+            found = [self._detect_one(np.ascontiguousarray(pixels)) for pixels in pictures]
+        self._seen = self._seen or bool(pictures)
+        return found
 
     def close(self) -> None:
         """Give back what the model holds. Closing again does nothing."""

@@ -6,7 +6,9 @@ The only place that prints, draws progress bars and exits.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import threading
 import warnings
 
 import click
@@ -71,6 +73,7 @@ def _run() -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what is finished is safe, the same command goes on", err=True)
+        _leave_threads(130)
         return 130
     except (AutofixError, ImportError, OSError) as error:
         from autofix.cli.doctor import missing_library
@@ -80,3 +83,11 @@ def _run() -> int:
             raise
         click.echo(f"autofix: {advice or error}", err=True)
         return error.exit_code if isinstance(error, AutofixError) else 2
+
+
+def _leave_threads(code: int) -> None:
+    """Exit at once where a batch is still in hand: Python would wait for its thread."""
+    if any(each.name.startswith("autofix-") for each in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,15 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from autofix.cli.looking import region_line
 from autofix.cli.options import chosen_recipe, recipe_options
+from autofix.cli.progress import Reasons, where_time_went, with_progress
 from autofix.cli.pulling import download_bar
-from autofix.cli.telling import open_jsonl, pictures, regions, tell, tell_unread_prompts
+from autofix.cli.telling import (
+    open_jsonl,
+    pictures,
+    regions,
+    show_warnings,
+    tell,
+    tell_unread_prompts,
+)
 from autofix.errors import UsageError
-from autofix.files import Found, find, shown
+from autofix.files import Found, find, shown, sweep
 from autofix.frontends.batch import Batch, Destination
+from autofix.frontends.lock import held
 from autofix.pipeline import Pipeline
 from autofix.recipe import Check
 from autofix.toolbox import Toolbox
@@ -55,6 +62,7 @@ def command(
     Results mirror the inputs' tree under OUT, in the same format and size; a picture with nothing
     to fix is copied byte for byte. What an earlier run finished is not done again.
     """
+    show_warnings(quiet=quiet)
     recipe = chosen_recipe(settings)
     _check_destination(out, in_place, backup)
     # Originals go to the backup under the same names: they may not collide there either.
@@ -72,10 +80,19 @@ def command(
         batch = Batch(pipeline, destination, force=force)
         lines = open_jsonl(jsonl, stack)
         counts: Counter[str] = Counter()
-        for record in _with_bar(batch, found, quiet=quiet):
-            tell(record, counts, lines=lines, verbose=verbose)
+        reasons = Reasons()
+        with held(destination.journal):
+            _sweep(found, destination)
+            for record in with_progress(batch.run(found), total=len(found), quiet=quiet):
+                tell(record, counts, lines=lines, verbose=verbose)
+                reasons.add(record)
     if not quiet and jsonl != "-":
+        if batch.outdated:
+            click.echo(f"{batch.outdated} done again: the recipe, model or autofix has changed")
         click.echo(_summary(counts, destination))
+        for line in reasons.lines():
+            click.echo(line)
+        click.echo(where_time_went(pipeline.timing, counts["regions fixed"]))
     return 1 if counts["pictures failed"] else 0
 
 
@@ -95,14 +112,13 @@ def _journal_folder(found: Sequence[Found], out: Path | None) -> Path:
     return Path(os.path.commonpath([each.path.absolute().parent for each in found]))
 
 
-def _with_bar(batch: Batch, found: Sequence[Found], *, quiet: bool) -> Any:
-    return tqdm(
-        batch.run(found),
-        total=len(found),
-        unit="picture",
-        disable=True if quiet else None,  # None: off where stderr is no terminal
-        file=sys.stderr,
-    )
+def _sweep(found: Sequence[Found], destination: Destination) -> None:
+    """Remove what a killed run left half-written."""
+    if destination.out is not None:
+        sweep(destination.out)
+        return
+    for folder in {each.path.parent for each in found}:
+        sweep(folder, deep=False)
 
 
 def _dry_run(found: Sequence[Found], pipeline: Pipeline) -> int:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from autofix.cli.options import chosen_recipe, recipe_options
 from autofix.cli.pulling import download_bar
 from autofix.cli.serve import hook_roots
-from autofix.cli.telling import open_jsonl, pictures, tell, tell_unread_prompts
+from autofix.cli.telling import open_jsonl, pictures, show_warnings, tell, tell_unread_prompts
 from autofix.errors import AutofixError
 from autofix.files import shown
 from autofix.frontends.batch import Batch, Destination
@@ -91,6 +91,7 @@ def command(
     A picture that changes is fixed again. Ctrl-C or SIGTERM ends it after the batch in hand, a
     second Ctrl-C at once; started again, it goes on with what it has missed.
     """
+    show_warnings(quiet=quiet)
     recipe = chosen_recipe(settings)
     with (
         Toolbox(recipe, progress=None if quiet else download_bar()) as toolbox,

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autofix import files
-from autofix.errors import AutofixError, UsageError
+from autofix.ahead import ahead
+from autofix.errors import AutofixError
 from autofix.files import Found
 from autofix.journal import Journal
 from autofix.pipeline import Pipeline
 from autofix.record import outcome_records, picture_record, version
 from autofix.values import Outcome, Picture, Region
 
-AT_ONCE = 8
-"""Pictures decoded together, so that their crops share batches."""
+READERS, READ_AHEAD = 2, 4
+"""Threads that read pictures, and how many pictures they may be ahead."""
+
+WRITERS, WRITE_BEHIND = 2, 6
+"""Threads that write results, and how many pictures they may be behind."""
 
 Record = dict[str, Any]
+_Finished = tuple[Record, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,10 @@ class Item:
 
 
 class Batch:
-    """Fixes files one after the other, many at a time. One record a picture, in order.
+    """Fixes files, many under way at once. One record a picture, in order.
 
     `run` is for files that are there; those that see to the arrival of pictures `read` each and
-    `fix` those that could be read, at most AT_ONCE together.
+    `fix` those that could be read.
     """
 
     def __init__(
@@ -63,25 +70,22 @@ class Batch:
         self.pipeline = pipeline
         self.destination = destination
         self.force = force
+        self.outdated = 0
         models = " ".join(engine.facts.identity for engine in pipeline.engines)
         text = f"{pipeline.recipe.fingerprint} {models} {version()}"
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def run(self, found: Sequence[Found]) -> Iterator[Record]:
+    def run(self, found: Iterable[Found]) -> Iterator[Record]:
         """Yields a record as each picture is finished. Never stops at a bad picture.
 
-        Raises UsageError (a recipe, detector or model that cannot work) before any is harmed.
+        Files are read ahead and results written behind, in threads. `outdated` counts the pictures
+        that are done again because the recipe, the model or autofix itself changed. Raises
+        UsageError (a recipe, detector or model that cannot work) before any picture is harmed.
         """
         with Journal(self.destination.journal) as journal:
-            for start in range(0, len(found), AT_ONCE):
-                items = []
-                for each in found[start : start + AT_ONCE]:
-                    ready = self.read(each, journal)
-                    if isinstance(ready, Item):
-                        items.append(ready)
-                    else:
-                        yield ready
-                yield from self.fix(items, journal)
+            read = functools.partial(self.read, journal=journal)
+            items = ahead(read, found, threads=READERS, window=READ_AHEAD)
+            yield from self._fix(items, journal, repeatable=True)
 
     def read(self, found: Found, journal: Journal) -> Item | Record:
         """A picture to be fixed; or the record of one that is done, or that cannot be read."""
@@ -94,38 +98,67 @@ class Batch:
             content = files.content_key(found.path)
             if there and journal.done(content=content, **name):
                 return self._record(found, "done")
-            return Item(found, stamp, content, files.read(found.path, name=found.relative))
+            self.outdated += there and journal.outdated(content=content, **name)
+            with self.pipeline.timing.spent("decode"):
+                picture = files.read(found.path, name=found.relative)
+            return Item(found, stamp, content, picture)
         except (AutofixError, OSError) as error:
             return self._record(found, "failed", reason=str(error))
 
     def fix(self, items: Sequence[Item], journal: Journal) -> Iterator[Record]:
-        """Fix pictures together; where that fails, each alone, so that one bad one fails alone.
+        """Fix pictures that were read. Of nothing, opens the detectors. Raises UsageError."""
+        yield from self._fix(items, journal)
 
-        Of nothing, opens the detectors. Raises UsageError.
-        """
-        started = time.perf_counter()
-        try:
-            outcomes = self.pipeline.fix([item.picture for item in items])
-        except UsageError:
-            raise
-        except Exception as error:
-            if len(items) > 1:
-                for item in items:
-                    yield from self.fix([item], journal)
-            else:
-                reason = f"{type(error).__name__}: {error}"
-                yield self._record(items[0].found, "failed", reason=reason)
-            return
-        seconds = (time.perf_counter() - started) / max(len(items), 1)
-        for item, outcome in zip(items, outcomes, strict=True):
-            yield self._finish(item, outcome, seconds, journal)
+    def _fix(
+        self, items: Iterable[Item | Record], journal: Journal, *, repeatable: bool = False
+    ) -> Iterator[Record]:
+        """The records of all, in order; those that are records already pass by."""
+        places: deque[Item | Record] = deque()
 
-    def _finish(self, item: Item, outcome: Outcome, seconds: float, journal: Journal) -> Record:
-        target = self.destination.target(item.found)
+        def pictures() -> Iterator[Picture | None]:
+            for each in items:
+                places.append(each)
+                yield each.picture if isinstance(each, Item) else None
+
+        writing: deque[Record | Future[_Finished]] = deque()
+        with ThreadPoolExecutor(WRITERS, "autofix-write") as pool:
+            try:
+                for answer in self.pipeline.stream(pictures(), repeatable=repeatable):
+                    place = places.popleft()
+                    writing.append(
+                        pool.submit(self._finish, place, answer)
+                        if isinstance(place, Item)
+                        else place
+                    )
+                    while writing and (len(writing) > WRITE_BEHIND or _over(writing[0])):
+                        yield self._noted(writing.popleft(), journal)
+            except BaseException:
+                for each in writing:  # what was written shall not be done again
+                    self._noted(each, journal)
+                raise
+            while writing:
+                yield self._noted(writing.popleft(), journal)
+
+    def _noted(self, written: Record | Future[_Finished], journal: Journal) -> Record:
+        """The record of a picture, which the journal has from now on."""
+        if not isinstance(written, Future):
+            return written
+        record, note = written.result()
+        if note:
+            journal.add(record, **note)
+        return record
+
+    def _finish(self, item: Item, answer: Outcome | Exception | None) -> _Finished:
+        """In a writer's thread: the record, and what the journal is to know beside it."""
+        if not isinstance(answer, Outcome):
+            reason = f"{type(answer).__name__}: {answer}"
+            return self._record(item.found, "failed", reason=reason), {}
+        outcome, target = answer, self.destination.target(item.found)
         try:
-            self._store(item, outcome, target)
+            with self.pipeline.timing.spent("encode"):
+                self._store(item, outcome, target)
         except (AutofixError, OSError) as error:
-            return self._record(item.found, "failed", reason=str(error))
+            return self._record(item.found, "failed", reason=str(error)), {}
         failed = "; ".join(r.reason for r in outcome.results if r.status == "failed")
         status = "failed" if failed else "fixed" if outcome.changed else "unchanged"
         record = self._record(
@@ -134,20 +167,19 @@ class Batch:
             reason=failed,
             notes=outcome.picture.source.notes if outcome.changed else (),
             regions=outcome_records(outcome),
-            seconds=seconds,
+            seconds=outcome.seconds,
             output=str(target),
         )
-        if not failed:
-            in_place = self.destination.out is None
-            journal.add(
-                record,
-                picture=self._key(item.found),
-                # In place the next run meets the fixed file, not this one.
-                content=files.content_key(target) if in_place else item.content,
-                stamp=files.stamp(target) if in_place else item.stamp,
-                fingerprint=self.fingerprint,
-            )
-        return record
+        if failed:
+            return record, {}
+        in_place = self.destination.out is None
+        return record, {
+            "picture": self._key(item.found),
+            # In place the next run meets the fixed file, not this one.
+            "content": files.content_key(target) if in_place else item.content,
+            "stamp": files.stamp(target) if in_place else item.stamp,
+            "fingerprint": self.fingerprint,
+        }
 
     def _store(self, item: Item, outcome: Outcome, target: Path) -> None:
         if self.destination.backup is not None and outcome.changed:
@@ -172,6 +204,10 @@ class Batch:
             model=self.pipeline.model,
             **{"output": None, **more},
         )
+
+
+def _over(written: Record | Future[_Finished]) -> bool:
+    return not isinstance(written, Future) or written.done()
 
 
 def _free(path: Path) -> Path:

@@ -12,14 +12,9 @@ from autofix.values import Outcome, Picture
 def fix_each(pipeline: Pipeline, pictures: Sequence[Picture]) -> list[Outcome | Exception]:
     """An Outcome a picture, in order, or what went wrong with it. Never raises.
 
-    Where fixing them together fails each is tried alone; but a setting that does not hold fails
-    them all.
+    A setting that does not hold fails them all.
     """
     try:
-        return list(pipeline.fix(pictures))
+        return [answer for answer in pipeline.stream(pictures) if answer is not None]
     except UsageError as error:
         return [error for _ in pictures]
-    except Exception as error:
-        if len(pictures) == 1:
-            return [error]
-        return [each for picture in pictures for each in fix_each(pipeline, [picture])]

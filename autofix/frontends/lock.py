@@ -1,4 +1,4 @@
-"""One watcher an output folder."""
+"""One run or watcher an output folder."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from autofix.journal import FOLDER
 
 @contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Holds OUT/.autofix/watch.lock, with the process's number in watch.pid beside it.
+    """Holds OUT/.autofix/lock, with the process's number in lock.pid beside it.
 
     The system itself lets go of it when the process ends, however that happens. Raises UsageError
     while another process holds it.
     """
     folder = out / FOLDER
-    holder = folder / "watch.pid"
+    holder = folder / "lock.pid"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "watch.lock", timeout=0)
+        lock = FileLock(folder / "lock", timeout=0)
         lock.acquire()
     except Timeout:
         raise UsageError(
-            f"another watcher ({_said(holder)}) puts its results into {shown(out)}",
-            "stop that one, or give another folder with -o",
+            f"another autofix ({_said(holder)}) puts its results into {shown(out)}",
+            "wait for it or stop it, or give another folder with -o",
         ) from None
     except OSError as error:
         raise UsageError(

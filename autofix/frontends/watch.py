@@ -12,10 +12,11 @@ from queue import Empty, SimpleQueue
 from autofix import files
 from autofix.files import Found
 from autofix.frontends.arrival import Arrivals, folders_of
-from autofix.frontends.batch import AT_ONCE, Batch, Item, Record
+from autofix.frontends.batch import Batch, Item, Record
 from autofix.frontends.lock import held
 from autofix.frontends.notices import Notice, Notices
 from autofix.journal import Journal
+from autofix.stream import AT_ONCE
 
 SCAN_SECONDS, POLL_SECONDS = 10.0, 1.0
 """Between looks at everything: where the system tells of changes, and where it does not."""
@@ -78,7 +79,7 @@ class Watcher:
     def run(self) -> Iterator[Record]:
         """Yields a record as each picture is finished, has failed, or is known to be done.
 
-        Raises UsageError while another watcher has the same folder for its results, and for a
+        Raises UsageError while another autofix has the same folder for its results, and for a
         recipe, detector or model that cannot work.
         """
         with ExitStack() as stack:

@@ -6,16 +6,16 @@ import gc
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol
 
 from autofix.errors import BusyError
-from autofix.frontends.batch import AT_ONCE
 from autofix.pipeline import Pipeline
-from autofix.values import Outcome, Picture
+from autofix.stream import AT_ONCE, Answer
+from autofix.values import Picture
 
 
 class Work(Protocol):
@@ -159,9 +159,10 @@ class _Lent(Pipeline):
         super().__init__(given.recipe, given.toolbox, keep_candidates=given.keep_candidates)
         self._worker = worker
 
-    def fix(self, pictures: Sequence[Picture]) -> list[Outcome]:
-        outcomes: list[Outcome] = self._worker.submit(_Fix(), pictures, wait=True).result()
-        return outcomes
+    def stream(
+        self, pictures: Iterable[Picture | None], *, repeatable: bool = False
+    ) -> Iterator[Answer]:
+        yield from self._worker.submit(_Fix(), list(pictures), wait=True).result()
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,10 @@ class _Prepare:
 
 @dataclass(frozen=True, eq=False)
 class _Fix:
-    def do(self, pipeline: Pipeline, items: Sequence[Sequence[Picture]]) -> Sequence[list[Outcome]]:
-        return [pipeline.fix(pictures) for pictures in items]
+    def do(
+        self, pipeline: Pipeline, items: Sequence[Sequence[Picture | None]]
+    ) -> Sequence[list[Answer]]:
+        return [list(pipeline.stream(pictures)) for pictures in items]
 
 
 def _unload(pipeline: Pipeline) -> None:

@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autofix.engines.base import Engine
+from autofix.engines.resilient import Answer, Resilient
+from autofix.engines.steps import plan_of
+from autofix.errors import EngineError
 from autofix.recipe import Inpaint
-from autofix.values import Crop, Patch
+from autofix.values import Crop
 
 
-def inpaint(crops: Sequence[Crop], engine: Engine, settings: Inpaint) -> list[Patch]:
-    """One Patch a Crop, in order. All crops have one size and one strength: they are one batch.
+def inpaint(crops: Sequence[Crop], engine: Engine, settings: Inpaint) -> list[Answer]:
+    """A Patch a Crop, or why it has none, in order.
 
-    Raises EngineError where the engine cannot repaint them.
+    All crops have one size and one plan of steps: they are one batch. A Resilient engine answers
+    for each; any other's failure is that of the whole batch. Raises UsageError for settings or a
+    model that cannot work.
     """
-    kinds = {(crop.window.size_wh, crop.region.strength) for crop in crops}
+    kinds = {
+        (crop.window.size_wh, plan_of(crop.region.strength, settings, engine.facts))
+        for crop in crops
+    }
     if len(kinds) > 1:
-        raise ValueError(f"a batch must have one size and one strength, but got {sorted(kinds)}")
-    return engine.repaint(crops, settings)
+        raise ValueError(
+            f"a batch must have one size and one plan, but got {sorted(kinds, key=str)}"
+        )
+    if isinstance(engine, Resilient):
+        return engine.repaint_each(crops, settings)
+    try:
+        return list(engine.repaint(crops, settings))
+    except EngineError as error:
+        return [error] * len(crops)

@@ -11,6 +11,7 @@ import sys
 import pytest
 from PIL import Image
 
+from autofix.frontends.lock import held
 from tests.conftest import ROOT
 
 SAMPLES = ROOT / "samples"
@@ -180,7 +181,7 @@ def test_an_interrupted_run_says_so_and_leaves_no_half_file(autofix, folder, tmp
     def interrupted(*arguments, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("autofix.pipeline.Pipeline.fix", interrupted)
+    monkeypatch.setattr("autofix.pipeline.Pipeline.stream", interrupted)
     done = autofix("run", folder, "-o", tmp_path / "out", "--model", "null")
     assert done.code == 130
     assert "the same command goes on" in done.err
@@ -200,3 +201,31 @@ def test_a_run_that_finds_no_face_loads_no_diffusion_library(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "pad.png").read_bytes() == (SAMPLES / "pad.png").read_bytes()
+
+
+def test_a_changed_recipe_does_all_again_and_says_so(autofix, tmp_path):
+    def run(*more):
+        return autofix("run", SAMPLES / "launch.png", "-o", tmp_path, "--model", "null", *more)
+
+    assert "done again" not in run().out
+    assert "1 done" in run().out
+    assert "1 done again: the recipe, model or autofix has changed" in run("--padding", "40").out
+    assert "done again" not in run("--padding", "40").out
+
+
+def test_two_runs_do_not_write_into_one_folder(autofix, folder, tmp_path):
+    with held(tmp_path / "out"):
+        done = autofix("run", folder, "-o", tmp_path / "out", "--model", "null")
+    assert done.code == 2
+    assert "another autofix" in done.err
+    assert tree(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_a_killed_run_left_half_written_is_removed(autofix, folder, tmp_path, in_place):
+    out = folder if in_place else tmp_path / "out"
+    stray = out / "deeper one" / ".autofix-0123456789abcdef.part"
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(b"half")
+    autofix("run", folder, *(["--in-place"] if in_place else ["-o", out]), "--model", "null")
+    assert not stray.exists()

@@ -156,7 +156,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing_that_was_written(place)
     assert "Traceback" not in err
     files = [p.relative_to(place.root / "out").as_posix() for p in (place.root / "out").rglob("*")]
     assert sorted(files) == [
-        *(".autofix", ".autofix/journal.jsonl", ".autofix/watch.lock"),
+        *(".autofix", ".autofix/journal.jsonl", ".autofix/lock"),
         "none.png",
     ]
     (place.root / "go").touch()
@@ -171,7 +171,7 @@ def test_a_second_watcher_of_the_same_results_is_refused_until_the_first_is_gone
     in_, out = place.root / "in", place.root / "out"
     second = autofix("watch", in_, "-o", out, "--model", "null")
     assert second.code == 2
-    assert f"another watcher (process {first.pid} on" in second.err
+    assert f"another autofix (process {first.pid} on" in second.err
     first.kill()
     first.communicate()
     third = place.start()

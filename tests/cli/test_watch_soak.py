@@ -209,7 +209,7 @@ def check_results(writer, watching, there):
     assert all(entry["content"] in writer.versions[entry["picture"]] for entry in entries)
     fixes = Counter((entry["picture"], entry["content"]) for entry in entries)
     assert {which: times for which, times in fixes.items() if times > 1} == {}
-    assert files_in(root / "in/fixed/.autofix") == {"journal.jsonl", "watch.lock"}
+    assert files_in(root / "in/fixed/.autofix") == {"journal.jsonl", "lock"}
 
 
 def check_result(source, result):

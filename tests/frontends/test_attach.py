@@ -108,7 +108,7 @@ def test_memory_holds_one_copy_of_the_weights(load, attach, kind):
     pipe = load(kind)
     before = pointers(pipe)
     call(attach(pipe), 1)
-    engine = attachment(pipe)._fixer.pipeline.engines[0]
+    engine = attachment(pipe)._fixer.pipeline.engines[0].engine
     inpainting = engine._loaded()
     assert "Inpaint" in type(inpainting).__name__
     assert pointers(inpainting) == before == pointers(pipe)
@@ -213,9 +213,11 @@ def test_what_the_recipe_says_comes_before_the_call(load, attach):
 def asked(monkeypatch):
     """The settings that pictures are fixed with."""
     seen = []
-    fix = Pipeline.fix
+    stream = Pipeline.stream
     monkeypatch.setattr(
-        Pipeline, "fix", lambda self, pictures: seen.append(self.recipe) or fix(self, pictures)
+        Pipeline,
+        "stream",
+        lambda self, pictures: seen.append(self.recipe) or stream(self, pictures),
     )
     return seen
 
@@ -287,7 +289,7 @@ def test_to_diffusers_and_to_people_it_is_the_pipeline_it_was(load, attach, tmp_
 
 def test_what_its_owner_changes_holds_for_the_fix(load, attach):
     pipe = attach(load())
-    engine = attachment(pipe)._fixer.pipeline.engines[0]
+    engine = attachment(pipe)._fixer.pipeline.engines[0].engine
     assert type(engine._loaded().scheduler) is DDIMScheduler
     made = engine._loaded()
     assert engine._loaded() is made  # nothing changed
@@ -300,7 +302,7 @@ def test_what_its_owner_changes_holds_for_the_fix(load, attach):
 
 def test_a_sampler_that_the_recipe_names_is_taken(load, attach):
     pipe = attach(load(), inpaint__sampler="Euler a")
-    engine = attachment(pipe)._fixer.pipeline.engines[0]
+    engine = attachment(pipe)._fixer.pipeline.engines[0].engine
     assert type(engine._loaded().scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     assert type(pipe.scheduler) is DDIMScheduler
 
@@ -315,9 +317,9 @@ def test_a_picture_that_cannot_be_fixed_comes_as_it_was(load, attach, monkeypatc
     attach(pipe)
 
     def broken(self, pictures):
-        raise EngineError("the card fell out", "put it back")
+        yield from (EngineError("the card fell out", "put it back") for _ in pictures)
 
-    monkeypatch.setattr(Pipeline, "fix", broken)
+    monkeypatch.setattr(Pipeline, "stream", broken)
     with pytest.warns(UserWarning, match="picture 0 as it is: the card fell out") as said:
         output = call(pipe, 1)
     assert said[0].filename == __file__

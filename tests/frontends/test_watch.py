@@ -211,7 +211,7 @@ def test_its_own_results_in_the_watched_folder_are_not_pictures_that_arrive(plac
     assert place.fixes() == {"a.png": 1, "b.png": 1}
     results = [p.relative_to(place.out).as_posix() for p in place.out.rglob("*.*") if p.is_file()]
     assert sorted(results) == [
-        *(".autofix/journal.jsonl", ".autofix/watch.lock"),
+        *(".autofix/journal.jsonl", ".autofix/lock"),
         *("a.png", "b.png"),
     ]
 
@@ -267,16 +267,16 @@ def test_a_picture_overwritten_while_it_is_fixed_ends_right_and_no_failure_is_to
     place, monkeypatch
 ):
     """With nothing to fix the file is copied: never half of the next one."""
-    fix = place.pipeline.fix
+    stream = place.pipeline.stream
     changed = []
 
-    def slow(pictures):
-        outcomes = fix(pictures)
-        if pictures and not changed:
+    def slow(pictures, **_):
+        answers = list(stream(pictures))
+        if answers and not changed:
             changed.append(png(place.source / "a.png", 50, side=90))
-        return outcomes
+        yield from answers
 
-    monkeypatch.setattr(place.pipeline, "fix", slow)
+    monkeypatch.setattr(place.pipeline, "stream", slow)
     png(place.source / "a.png", 40, side=90)
     place.start().done(a=50)
     until(lambda: place.fixes() == {"a.png": 1})
@@ -369,16 +369,16 @@ def test_several_folders_have_their_results_apart(place, tmp_path):
 
 
 def test_stopped_it_finishes_the_batch_in_hand_and_no_more(place, monkeypatch):
-    fix = place.pipeline.fix
+    stream = place.pipeline.stream
     stopped = threading.Event()
 
-    def stops(pictures):
-        if pictures:
+    def stops(pictures, **_):
+        for answer in stream(pictures):
             place.watcher.stop()
             stopped.set()
-        return fix(pictures)
+            yield answer
 
-    monkeypatch.setattr(place.pipeline, "fix", stops)
+    monkeypatch.setattr(place.pipeline, "stream", stops)
     for number in range(20):
         png(place.source / f"{number}.png", number, age=60)
     place.start()
@@ -399,15 +399,15 @@ def test_what_a_killed_watcher_left_half_written_is_swept(place):
 def test_a_second_watcher_of_the_same_results_is_refused(place):
     place.start().idle()
     batch = Batch(place.pipeline, Destination(place.out, place.out))
-    with pytest.raises(UsageError, match="another watcher"):
+    with pytest.raises(UsageError, match="another autofix"):
         next(Watcher([place.source], batch).run())
 
 
 def test_a_recipe_that_cannot_work_is_refused_before_anything_is_done(place, monkeypatch):
-    def refuse(pictures):
+    def refuse(pictures, **_):
         raise DetectorSetupError("no such detector", "name another")
 
-    monkeypatch.setattr(place.pipeline, "fix", refuse)
+    monkeypatch.setattr(place.pipeline, "stream", refuse)
     place.start()
     until(lambda: place.errors)
     assert "no such detector" in str(place.errors[0])

@@ -38,7 +38,7 @@ def holder(tmp_path):
 
 def test_a_second_holder_is_refused_and_told_of_the_first(holder, tmp_path):
     with (
-        pytest.raises(UsageError, match=f"another watcher .process {holder.pid} on") as refused,
+        pytest.raises(UsageError, match=f"another autofix .process {holder.pid} on") as refused,
         held(tmp_path / "out"),
     ):
         pass
@@ -48,7 +48,7 @@ def test_a_second_holder_is_refused_and_told_of_the_first(holder, tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"\xff"])
 def test_it_is_refused_too_where_nothing_is_known_of_the_first(holder, tmp_path, content):
-    path = tmp_path / "out/.autofix/watch.pid"
+    path = tmp_path / "out/.autofix/lock.pid"
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UsageError, match="unknown process"), held(tmp_path / "out"):
         pass
@@ -58,9 +58,9 @@ def test_a_holder_that_was_killed_holds_nothing(holder, tmp_path):
     holder.kill()
     holder.wait()
     with held(tmp_path / "out"):
-        said = (tmp_path / "out/.autofix/watch.pid").read_text(encoding="utf-8")
+        said = (tmp_path / "out/.autofix/lock.pid").read_text(encoding="utf-8")
         assert f"process {os.getpid()} " in said
-    assert not (tmp_path / "out/.autofix/watch.pid").exists()
+    assert not (tmp_path / "out/.autofix/lock.pid").exists()
 
 
 def test_it_can_be_held_again_and_again_and_folders_do_not_mind_each_other(tmp_path):

@@ -1,5 +1,6 @@
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -129,18 +130,19 @@ def test_models_are_dropped_after_a_while_without_work_and_it_goes_on():
         assert worker.submit(Noting("a", done), 1).result(10) == "1!"
 
 
-def test_a_lent_pipeline_works_in_the_workers_thread():
-    threads = set()
+def test_who_borrows_the_pipeline_waits_for_the_worker():
+    busy = threading.Lock()
 
-    class Here(Painter):
+    class Alone(Painter):
         def repaint(self, crops, settings):
-            threads.add(threading.current_thread().name)
+            assert busy.acquire(blocking=False)
+            time.sleep(0.05)
+            busy.release()
             return super().repaint(crops, settings)
 
-    pipeline = fake_pipeline(Here())
+    pipeline = fake_pipeline(Alone())
     seen = [picture(160, 120, name="a.png")]
-    with Worker(pipeline) as worker:
-        (outcome,) = worker.lent.fix(seen)
+    with Worker(pipeline) as worker, ThreadPoolExecutor(4) as borrowers:
         assert worker.lent.recipe is pipeline.recipe
-    assert outcome.changed
-    assert threads == {"autofix-worker"}
+        for outcomes in borrowers.map(lambda _: worker.lent.fix(seen), range(4)):
+            assert [outcome.changed for outcome in outcomes] == [True]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from types import SimpleNamespace
 
 from autofix.pipeline import Pipeline
 from autofix.recipe_file import load
-from tests.pipeline.fakes import Boxes, Painter
+from tests.pipeline.fakes import Boxes, Painter, toolbox
 
 
 def fake_pipeline(engine=None, detector=None, **changes) -> Pipeline:
@@ -17,22 +16,18 @@ def fake_pipeline(engine=None, detector=None, **changes) -> Pipeline:
     detector, engine = detector or Boxes((60, 40, 90, 76)), engine or Painter()
     closed = []
 
-    def toolbox(recipe):
-        tools = SimpleNamespace(
-            detectors=(detector,),
-            detectors_by_name={detector.name: detector},
-            engine=engine,
-            batch_size=lambda size_wh: 8,
-        )
-        return SimpleNamespace(
-            each=(tools,) * len(recipe.each),
-            using=toolbox,
+    def tools(recipe):
+        return toolbox(
+            detector,
+            engine,
+            passes=len(recipe.each),
+            using=tools,
             close=lambda: closed.append(recipe.name),
         )
 
     changes = {key.replace("__", "."): value for key, value in changes.items()}
     recipe = load("face").override({"check.enabled": False, **changes})
-    pipeline = Pipeline(recipe, toolbox(recipe))
+    pipeline = Pipeline(recipe, tools(recipe))
     pipeline.closed = closed
     return pipeline
 

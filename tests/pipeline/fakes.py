@@ -83,16 +83,23 @@ ANYTHING_GOES = {
 """A check that refuses only what is not finite or flat: fakes paint no faces."""
 
 
-def pipeline(detector, engine, *, batch_size=8, **changes):
-    keep = changes.pop("keep_candidates", False)
+def toolbox(detector, engine, *, passes=1, batch_size=8, **more):
+    """What a Pipeline needs of a Toolbox, with these two in every pass."""
     tools = SimpleNamespace(
         detectors=(detector,),
         detectors_by_name={detector.name: detector},
         engine=engine,
         batch_size=lambda size_wh: batch_size,
+        upscaler=None,
+        apart=lambda looker: tools,
     )
+    return SimpleNamespace(each=(tools,) * passes, lookers=1, **more)
+
+
+def pipeline(detector, engine, *, batch_size=8, **changes):
+    keep = changes.pop("keep_candidates", False)
     changes = {key.replace("__", "."): value for key, value in changes.items()}
     plain = {"blend.match_colour": False, "blend.match_grain": False, **ANYTHING_GOES}
     recipe = load("face").override({**plain, **changes})
-    toolbox = SimpleNamespace(each=(tools,) * len(recipe.each))
-    return Pipeline(recipe, toolbox, keep_candidates=keep)
+    tools = toolbox(detector, engine, passes=len(recipe.each), batch_size=batch_size)
+    return Pipeline(recipe, tools, keep_candidates=keep)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from autofix.recipe_file import load
 from checking.breaking import BREAKERS
 from checking.cases import sample
 from detectors.mp_face import MediapipeFaces
+from tests.pipeline.fakes import toolbox
 
 ROOT = Path(__file__).parents[2]
 FACES = ROOT / "weights" / "builtin" / "mediapipe" / "face_detection_short_range.tflite"
@@ -59,15 +59,8 @@ def detector():
 @pytest.mark.parametrize("name", ["exhibition.png", "noticeboard.png"])
 def test_a_broken_face_is_kept_as_it_was_beside_one_that_is_fixed(detector, name, turn):
     given = read(ROOT / "samples" / name, name=name)
-    tools = SimpleNamespace(
-        detectors=(detector,),
-        detectors_by_name={detector.name: detector},
-        engine=Breaker(BREAKABLE[4 * turn : 4 * turn + 4]),
-        upscaler=None,
-        batch_size=lambda size_wh: 8,
-    )
-    recipe = load("face")
-    outcome = Pipeline(recipe, SimpleNamespace(each=(tools,))).fix([given])[0]
+    tools = toolbox(detector, Breaker(BREAKABLE[4 * turn : 4 * turn + 4]))
+    outcome = Pipeline(load("face"), tools).fix([given])[0]
     first, *others = outcome.results
     assert (first.status, first.reason) == ("fixed", "")
     assert [(each.status, bool(each.reason)) for each in others] == [("kept", True)] * len(others)

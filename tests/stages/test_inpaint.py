@@ -18,10 +18,10 @@ def test_one_patch_a_crop_in_order():
     assert [patch.seed for patch in patches] == [0, 1, 2]
 
 
-def test_a_batch_of_two_sizes_or_strengths_is_a_mistake():
+def test_a_batch_of_two_sizes_or_plans_is_a_mistake():
     small = crop(SEEN, region((8, 8, 24, 24)), (8, 8, 24, 24), (32, 32))
     large = crop(SEEN, region((8, 8, 24, 24)), (8, 8, 24, 24), (64, 64))
     strong = crop(SEEN, region((8, 8, 24, 24), strength=0.9), (8, 8, 24, 24), (32, 32))
     for other in (large, strong):
-        with pytest.raises(ValueError, match="one size and one strength"):
+        with pytest.raises(ValueError, match="one size and one plan"):
             inpaint([small, other], NullEngine(), Inpaint())
