@@ -124,12 +124,15 @@ class Pipeline:
         self.prepare()
         stream = Stream(
             self.passes,
-            repeatable=repeatable,
             lookers=self.toolbox.lookers,
+            lanes=self._lanes if repeatable else None,
             said=lambda picture: read_generation(picture.source),
         )
         for answer in stream.run(pictures):
             yield self._recorded(answer) if isinstance(answer, Outcome) else answer
+
+    def _lanes(self) -> int:
+        return min(each.toolbox.lanes for each in self.passes)
 
     def _recorded(self, outcome: Outcome) -> Outcome:
         """The outcome, its picture saying what was fixed."""
@@ -259,15 +262,16 @@ class _Pass:
         """How many jobs of its kind are repainted together."""
         return self.toolbox.batch_size(job.window.size_wh)
 
-    def paint(self, jobs: Sequence[Job], *, width: int = 0) -> list[Try]:
+    def paint(self, jobs: Sequence[Job], *, width: int = 0, lane: int = 0) -> list[Try]:
         """Repaint one batch; of less than `width` jobs, filled up with the last one."""
+        engine = self.toolbox.apart(lane).engine
         with self.timing.spent("inpaint"):
             try:
                 crops = [self._crop(job) for job in jobs]
             except EngineError as error:  # a model that scales crops up
                 return [Try(job, None, error=str(error)) for job in jobs]
             filled = [*crops, *[crops[-1]] * (width - len(crops))]
-            answers = inpaint(filled, self.engine, self.recipe.inpaint)[: len(crops)]
+            answers = inpaint(filled, engine, self.recipe.inpaint)[: len(crops)]
         return [
             Try(job, answer) if isinstance(answer, Patch) else Try(job, None, error=str(answer))
             for job, answer in zip(jobs, answers, strict=True)

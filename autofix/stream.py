@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from bisect import insort
@@ -24,9 +25,6 @@ AT_ONCE, MOST = 8, 64
 LOOK_AT_ONCE = 4
 """Pictures of one size that are looked at together, where so many are waiting."""
 
-QUEUED = 2
-"""Full batches handed to the device: one at work, and the next, so that it never waits."""
-
 Answer = Outcome | Exception | None
 
 Made = TypeVar("Made")
@@ -34,7 +32,7 @@ Item = TypeVar("Item", "_Flight", "_Ready")
 
 
 class Step(Protocol):
-    """One pass, as far as the stream must know it. `looker` says which thread's detectors."""
+    """One pass, as far as the stream must know it. `looker` and `lane`: whose tools are used."""
 
     def begin(
         self,
@@ -50,7 +48,7 @@ class Step(Protocol):
 
     def batch_size(self, job: Job) -> int: ...
 
-    def paint(self, jobs: Sequence[Job], *, width: int = 0) -> list[Try]: ...
+    def paint(self, jobs: Sequence[Job], *, width: int = 0, lane: int = 0) -> list[Try]: ...
 
     def judge(self, tries: Sequence[Tries], *, looker: int = 0) -> list[Tries]: ...
 
@@ -98,12 +96,24 @@ class _Ready:
     tries: Tries = field(compare=False)
 
 
-@dataclass
 class _Threads:
-    """Threads of one kind, and how many calls are theirs to do."""
+    """Threads of one kind, each with a number while it works, and how many calls they have."""
 
-    pool: ThreadPoolExecutor
-    busy: int = 0
+    def __init__(self, count: int, name: str, *, first: Callable[[], object] = int) -> None:
+        self.count, self.busy = count, 0
+        self.pool = ThreadPoolExecutor(count, name, initializer=first)
+        self._free: SimpleQueue[int] = SimpleQueue()
+        for number in range(count):
+            self._free.put(number)
+
+    @contextmanager
+    def one(self) -> Iterator[int]:
+        """The number of this thread, which no other has at the same time."""
+        number = self._free.get()
+        try:
+            yield number
+        finally:
+            self._free.put(number)
 
 
 class Stream:
@@ -119,25 +129,27 @@ class Stream:
         steps: Sequence[Step],
         *,
         lookers: int,
-        repeatable: bool,
+        lanes: Callable[[], int] | None = None,
         said: Callable[[Picture], GenerationText | None],
     ) -> None:
-        """`said` tells what a picture's file says of how it was made."""
+        """`said` tells what a picture's file says of how it was made.
+
+        `lanes` says, once there is something to repaint, how many batches are repainted side by
+        side, torch's threads parted among them; it makes short batches filled up. Without it one
+        batch has all threads.
+        """
         self._steps = steps
-        self._repeatable = repeatable
+        self._count_lanes = lanes
         self._said = said
         self._flights: deque[_Flight] = deque()
         self._waiting: deque[_Flight] = deque()
         self._ready: dict[Hashable, list[_Ready]] = {}
         self._count = itertools.count()
-        self._looks = _Threads(ThreadPoolExecutor(lookers, "autofix-look"))
-        self._paints = _Threads(ThreadPoolExecutor(1, "autofix-paint"))
-        self._free: SimpleQueue[int] = SimpleQueue()
-        for looker in range(lookers):
-            self._free.put(looker)
-        self._lookers = lookers
+        self._looks = _Threads(lookers, "autofix-look")
+        self._paints: _Threads | None = None
         self._events: SimpleQueue[Future[Any]] = SimpleQueue()
         self._then: dict[Future[Any], Callable[[Future[Any]], None]] = {}
+        self._restore: Callable[[], object] = int
         self._largest = 1
         self._ended = False
 
@@ -172,8 +184,9 @@ class Stream:
         if self._ended:
             return
         self._ended = True
-        for threads in (self._looks, self._paints):
+        for threads in filter(None, (self._looks, self._paints)):
             threads.pool.shutdown(wait=wait, cancel_futures=True)
+        self._restore()
 
     def _do(
         self,
@@ -219,15 +232,6 @@ class Stream:
         self._largest = max(self._largest, size)
         return size
 
-    @contextmanager
-    def _looker(self) -> Iterator[int]:
-        """A looking thread's number while it looks."""
-        looker = self._free.get()
-        try:
-            yield looker
-        finally:
-            self._free.put(looker)
-
     def _take_in(self, number: int, picture: Picture | None) -> None:
         flight = _Flight(number, picture)
         self._flights.append(flight)
@@ -247,7 +251,7 @@ class Stream:
 
     def _look(self) -> None:
         """Look at pictures that wait, while a thread is free for it."""
-        while self._waiting and self._looks.busy < self._lookers:
+        while self._waiting and self._looks.busy < self._looks.count:
             group = [self._waiting.popleft()]
             for other in list(self._waiting):
                 if len(group) < LOOK_AT_ONCE and other.alike(group[0]):
@@ -258,7 +262,7 @@ class Stream:
     def _begin(self, group: Sequence[_Flight]) -> list[Work]:
         """In a looker's thread: what there is to do in each picture."""
         pictures = [flight.picture for flight in group if flight.picture is not None]
-        with self._looker() as looker:
+        with self._looks.one() as looker:
             said = [flight.said for flight in group]
             return self._steps[group[0].step].begin(pictures, said, looker=looker)
 
@@ -294,13 +298,30 @@ class Stream:
             insort(self._ready.setdefault((flight.step, step.kind(job)), []), ready)
 
     def _paint(self, *, last: bool) -> None:
-        """Hand the device full batches; if these are the `last` for now, one that is not full."""
-        while self._paints.busy < QUEUED:
-            alone = last and not (self._paints.busy or self._looks.busy or self._waiting)
-            batch = self._next_batch(partial=alone)
+        """Hand the device full batches; if these are the `last` for now, one that is not full.
+
+        One more than are at work, so that it never waits for the next.
+        """
+        while self._ready and (self._paints is None or self._paints.busy <= self._paints.count):
+            others = self._looks.busy or self._waiting or (self._paints and self._paints.busy)
+            batch = self._next_batch(partial=last and not others)
             if not batch:
                 return
+            self._paints = self._paints or self._open_lanes()
             self._do(self._paints, self._repaint, batch, self._painted)
+
+    def _open_lanes(self) -> _Threads:
+        lanes = self._count_lanes() if self._count_lanes else 1
+        if lanes == 1:
+            return _Threads(1, "autofix-paint")
+        import torch
+
+        threads = torch.get_num_threads()
+        self._restore = functools.partial(torch.set_num_threads, threads)
+        each = max(1, threads // lanes)
+        return _Threads(
+            lanes, "autofix-paint", first=functools.partial(torch.set_num_threads, each)
+        )
 
     def _next_batch(self, *, partial: bool) -> list[_Ready]:
         """The batch with the oldest job; only full ones, unless partial ones are let pass."""
@@ -319,10 +340,12 @@ class Stream:
         return batch
 
     def _repaint(self, batch: Sequence[_Ready]) -> list[Try]:
-        """In the device's thread."""
-        width = self._size(batch[0]) if self._repeatable else 0
+        """In a lane's thread."""
+        assert self._paints is not None
+        width = self._size(batch[0]) if self._count_lanes else 0
         step = self._steps[batch[0].flight.step]
-        return step.paint([ready.job for ready in batch], width=width)
+        with self._paints.one() as lane:
+            return step.paint([ready.job for ready in batch], width=width, lane=lane)
 
     def _painted(self, batch: Sequence[_Ready], made: Sequence[Try]) -> None:
         complete = []
@@ -335,7 +358,7 @@ class Stream:
 
     def _judge(self, complete: Sequence[_Ready]) -> list[Tries]:
         """In a looker's thread: the check's findings."""
-        with self._looker() as looker:
+        with self._looks.one() as looker:
             step = self._steps[complete[0].flight.step]
             return step.judge([ready.tries for ready in complete], looker=looker)
 

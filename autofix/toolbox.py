@@ -31,6 +31,9 @@ BUILTIN_MODEL = "face"
 FACE_MESH = "face-mesh"
 CORES_A_LOOKER, MOST_LOOKERS = 4, 4
 
+SMALL_PX, MOST_LANES = 256, 8
+"""Crops up to this side keep several cores badly busy: on a CPU some are repainted side by side."""
+
 
 class Toolbox:
     """What a recipe needs, opened when first used. A context manager; closing twice is fine.
@@ -71,11 +74,20 @@ class Toolbox:
         cores = os.cpu_count() or 1
         return 1 if cores < CORES_A_LOOKER * 2 else min(MOST_LOOKERS, cores // CORES_A_LOOKER)
 
-    def apart(self, looker: int) -> Toolbox:
-        """The toolbox of one looking thread: detectors are not shared by threads."""
-        if looker == 0:
+    @property
+    def lanes(self) -> int:
+        """How many batches a run repaints side by side, each in a thread with its own model."""
+        if self.engine.facts.size.native > SMALL_PX or not self._on_cpu:
+            return 1
+        import torch
+
+        return min(torch.get_num_threads(), MOST_LANES)
+
+    def apart(self, thread: int) -> Toolbox:
+        """The toolbox of one thread: neither detectors nor engines are shared by threads."""
+        if thread == 0:
             return self
-        key = ("looker", looker, self.recipe.fingerprint)
+        key = ("apart", thread, self.recipe.fingerprint)
         if key not in self._opened:
             self._opened[key] = Toolbox(self.recipe, store=self._store, progress=self._progress)
         return cast(Toolbox, self._opened[key])

@@ -91,7 +91,8 @@ def toolbox(detector, engine, *, passes=1, batch_size=8, **more):
         engine=engine,
         batch_size=lambda size_wh: batch_size,
         upscaler=None,
-        apart=lambda looker: tools,
+        apart=lambda thread: tools,
+        lanes=1,
     )
     return SimpleNamespace(each=(tools,) * passes, lookers=1, **more)
 
