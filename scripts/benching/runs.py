@@ -1,0 +1,109 @@
+"""Whole runs over the same pictures, files to files: autofix's, and the plain loop's."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from autofix.engines.devices import device_and_dtype
+from autofix.engines.facts import read_own
+from autofix.engines.samplers import scheduler
+from autofix.files import find
+from autofix.frontends.batch import Batch, Destination
+from autofix.pipeline import Pipeline
+from autofix.recipe import Recipe
+from autofix.strength import strength_of
+from autofix.toolbox import Toolbox
+from benching.models import diffusers_folder
+from benching.pictures import ROOT
+
+sys.path.insert(0, str(ROOT / "bench"))
+
+import sequential
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its seconds, its faces by what became of them, and seconds by stage, if known."""
+
+    seconds: float
+    results: Counter[str]
+    stages: dict[str, float]
+
+    @property
+    def faces(self) -> int:
+        """Faces that were repainted, whether or not the check let them pass."""
+        return self.results["fixed"] + self.results["kept"]
+
+    @property
+    def pace(self) -> float:
+        """Faces per second."""
+        return self.faces / self.seconds
+
+
+def autofix_run(recipe: Recipe, toolbox: Toolbox, pictures: Path) -> Run:
+    """Fix a folder as `autofix run` does, with what the toolbox has open.
+
+    Raises RuntimeError where a picture failed or a face was skipped: that would look fast.
+    """
+    pipeline = Pipeline(recipe, toolbox.using(recipe))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        found = find([pictures], out=out)
+        started = time.perf_counter()
+        records = list(Batch(pipeline, Destination(out, out)).run(found))
+        seconds = time.perf_counter() - started
+    regions = [region for record in records for region in record["regions"]]
+    skipped = [region["reason"] for region in regions if region["result"] == "skipped"]
+    failed = [record["reason"] for record in records if record["status"] == "failed"]
+    if bad := failed + skipped:
+        raise RuntimeError(f"{len(bad)} pictures failed or faces were skipped, the first: {bad[0]}")
+    results = Counter(region["result"] for region in regions)
+    return Run(seconds, results, dict(pipeline.timing.seconds))
+
+
+class PlainLoop:
+    """The loop of bench/sequential.py with a recipe's settings and its own copy of the model."""
+
+    def __init__(self, recipe: Recipe, toolbox: Toolbox) -> None:
+        settings, facts = recipe.inpaint, toolbox.using(recipe).engine.facts
+        folder = diffusers_folder(settings.model)
+        own = read_own(folder)
+        named = settings.sampler != "auto" or own.get("sampler")
+        sampler = facts.sampler if settings.sampler == "auto" else settings.sampler
+        self._pipe = sequential.load(
+            folder, *device_and_dtype(settings), partial(scheduler, sampler) if named else None
+        )
+        self._detector = toolbox.using(recipe).detectors[0]
+        cfg = facts.cfg if settings.cfg == "auto" else settings.cfg
+        self._prompts = sequential.encode(
+            self._pipe, settings.prompt, settings.negative_prompt, cfg
+        )
+        size = recipe.crop.size
+        self._settings = sequential.Settings(
+            size=facts.size.native if size == "auto" else size[0],
+            steps=facts.steps if settings.steps == "auto" else settings.steps,
+            strength=lambda face, size_wh: strength_of(face, size_wh, settings, facts),
+            seed=0 if recipe.seed == "auto" else recipe.seed,
+            whole_crop=own.get("conditioning") == "crop",
+            coarse_sigma=float(own.get("coarse_from_crop", 0)),
+        )
+
+    def run(self, pictures: Path) -> Run:
+        """Fix a folder."""
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            faces = self.fix(sorted(pictures.iterdir()), Path(folder))
+            seconds = time.perf_counter() - started
+        return Run(seconds, Counter(fixed=faces), {})
+
+    def fix(self, paths: list[Path], out: Path) -> int:
+        """Fix these pictures, save them in `out`, and count the faces."""
+        return sequential.fix_all(
+            paths, out, self._pipe, self._detector, self._prompts, self._settings
+        )
