@@ -81,7 +81,10 @@ class Pipeline:
         Raises DetectorSetupError or ModelError.
         """
         for each in self.passes:
-            _ = each.toolbox.detectors, each.engine.facts
+            _ = each.engine.facts
+            # Of all threads, and here: a detector must not be opened while a model is loaded.
+            for looker in range(self.toolbox.lookers):
+                _ = each.toolbox.apart(looker).detectors
 
     def plan(self, pictures: Sequence[Picture]) -> list[tuple[Region, ...]]:
         """What would be repainted in each picture, and what skipped; loads no engine's weights.

@@ -18,24 +18,26 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: a long proof; `scripts/check --long` runs it")
-    config.skipped_here = []
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = (yield).get_result()
-    if report.skipped and not hasattr(report, "wasxfail"):
-        item.config.skipped_here.append(item.nodeid)
-
-
-def pytest_sessionfinish(session, exitstatus):
-    if session.config.option.no_skips and session.config.skipped_here and exitstatus == 0:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter, config):
     if config.option.no_skips:
-        for name in config.skipped_here:
+        config.pluginmanager.register(_NoSkips())
+
+
+class _NoSkips:
+    """Fails a run in which a test was skipped, in whichever process that was."""
+
+    def __init__(self):
+        self.skipped = []
+
+    def pytest_runtest_logreport(self, report):
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skipped.append(report.nodeid)
+
+    def pytest_sessionfinish(self, session, exitstatus):
+        if self.skipped and exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter):
+        for name in self.skipped:
             terminalreporter.line(f"SKIPPED, and none may be: {name}", red=True)
 
 

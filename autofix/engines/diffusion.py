@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ from autofix.engines.vae import find_vae, put_vae, with_vae
 from autofix.errors import EngineError, ModelError
 from autofix.recipe import Inpaint
 from autofix.values import Crop, Patch
+
+_LOADING = threading.Lock()
+"""Held while weights are loaded: meanwhile torch makes empty parameters, in any thread."""
 
 
 class DiffusionEngine:
@@ -248,9 +252,10 @@ class DiffusionEngine:
             settings, precision = self._settings, self._precision
             if precision == "float32":
                 settings = settings.model_copy(update={"dtype": precision})
-            pipe = load(self.source, settings)
-            if self._vae:
-                put_vae(pipe, self._vae)
+            with _LOADING:
+                pipe = load(self.source, settings)
+                if self._vae:
+                    put_vae(pipe, self._vae)
             self._vram = settle(pipe, settings, vram=self._vram, precision=precision)
             self._pipe = pipe
             self._loras = LoraSwitch(pipe)

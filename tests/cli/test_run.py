@@ -156,7 +156,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(autofix, folder, t
         (("run", "no/such/folder", "-o", "x"), "no/such/folder"),
         (("run", SAMPLES, "-o", "x", "--strength", "1.5"), "inpaint.strength to 1.5"),
         (("run", SAMPLES, "-o", "x", "--recipe", "fase"), "did you mean 'face'"),
-        (("run", SAMPLES, "-o", "x", "--model", "no/model"), "model_index.json"),
+        (("run", SAMPLES, "-o", "x", "--model", "no/such/model"), "there is no model"),
         (("run", SAMPLES, "-o", "x", "--detector", "face_yolov8"), "did you mean 'face_yolov8"),
         (("run", SAMPLES, "-o", "x", "--detector", "a/b.pt"), "a/b.pt"),
         (("run", SAMPLES, "-o", "x", "--sampler", "DPM++ 3M Karras"), "DPM++ 2M Karras"),

@@ -222,7 +222,7 @@ def test_when_nobody_reads_its_lines_it_says_so_and_ends(place):
         (("watch", "in", "in/sub", "-o", "out"), "one holds the other"),
         (("watch", "in", "-o", "out", "--idle-unload", "-1"), "--idle-unload"),
         (("watch", "in", "-o", "out", "--detector", "face_yolov8"), "did you mean 'face_yolov8"),
-        (("watch", "in", "-o", "out", "--model", "no/model"), "model_index.json"),
+        (("watch", "in", "-o", "out", "--model", "no/such/model"), "there is no model"),
         (("watch", "in", "-o", "out", "--jsonl", "no/such/log"), "--jsonl 'no/such/log'"),
     ],
 )

@@ -55,6 +55,11 @@ def home(tmp_path_factory):
         yield root
 
 
+@pytest.fixture(autouse=True)
+def _configured(home, monkeypatch):
+    monkeypatch.setenv("AUTOFIX_CONFIG", str(home / "config.toml"))
+
+
 @pytest.fixture(scope="module")
 def shared(home):
     """One engine of each kind, for tests that need none of their own."""
