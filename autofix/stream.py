@@ -9,9 +9,9 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from autofix.errors import UsageError
@@ -21,6 +21,8 @@ from autofix.work import Job, Node, Tries, Try, Work
 
 AT_ONCE, MOST = 8, 64
 """Pictures under way together: the least, and the most where batches are large."""
+
+WAKE_SECONDS = 0.2
 
 LOOK_AT_ONCE = 4
 """Pictures of one size that are looked at together, where so many are waiting."""
@@ -171,7 +173,7 @@ class Stream:
                 self._paint(last=waits)
                 wait = waits and not (self._flights and self._flights[0].landed)
                 while self._then and (wait or not self._events.empty()):
-                    future = self._events.get()
+                    future = self._next_event()
                     self._then.pop(future)(future)
                     wait = False
         except KeyboardInterrupt:
@@ -179,6 +181,12 @@ class Stream:
             raise
         finally:
             self._end(wait=True)
+
+    def _next_event(self) -> Future[Any]:
+        """What is over next. Waiting without end would miss a signal that another thread got."""
+        while True:
+            with suppress(Empty):
+                return self._events.get(timeout=WAKE_SECONDS)
 
     def _end(self, *, wait: bool) -> None:
         if self._ended:
