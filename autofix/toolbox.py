@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from autofix.engines.base import Engine, EngineFacts
+from autofix.engines.memory import free
 from autofix.engines.null import NullEngine
 from autofix.engines.resilient import Resilient
 from autofix.engines.sources import Source, resolve
@@ -190,11 +191,12 @@ class Toolbox:
         return device_and_dtype(self.recipe.inpaint)[0].startswith("cpu")
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened, and give its memory back, a card's too."""
         for tool in self._opened.values():
             tool.close()
         self._opened.clear()
         self._batch_sizes.clear()
+        free()
 
     def _open_detector(self, given: str) -> Detector:
         """A name from the manifest, a model file, or scripted:boxes.json."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -108,7 +107,7 @@ def command(
             poll=poll,
             patience=patience,
             idle_unload=idle_unload * 60,
-            unload=lambda: None if serve else _unload(toolbox),
+            unload=lambda: None if serve else toolbox.close(),
             note=status.note,
         )
         if not quiet:
@@ -187,10 +186,3 @@ def _stopped_by_signals(watcher: Watcher) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _unload(toolbox: Toolbox) -> None:
-    toolbox.close()
-    gc.collect()
-    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # else torch keeps the freed memory for itself

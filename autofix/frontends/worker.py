@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -140,7 +138,7 @@ class Worker:
             idle = self._idle_seconds
             while not self._jobs and not self._stopped:
                 if not self._changed.wait(idle):
-                    _unload(self.pipeline)
+                    self.pipeline.toolbox.close()
                     idle = None
             if self._stopped:
                 return []
@@ -178,14 +176,6 @@ class _Fix:
         self, pipeline: Pipeline, items: Sequence[Sequence[Picture | None]]
     ) -> Sequence[list[Answer]]:
         return [list(pipeline.stream(pictures)) for pictures in items]
-
-
-def _unload(pipeline: Pipeline) -> None:
-    """Drop the models, and give the card's memory back."""
-    pipeline.toolbox.close()
-    gc.collect()
-    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
 
 
 def _stopping() -> BusyError:
