@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ from detectors.detection import Detection, in_order
 from detectors.errors import DetectorError
 from detectors.overlap import heaps
 from detectors.settings import DetectorSettings
-from detectors.tiling import Window, is_cut, pyramid, take
+from detectors.tiling import SizeWh, Window, around, halves, is_cut, pyramid, take
 
 CONFIDENCE = 0.75
 IOU = 0.3
 # The same thing seen at two scales: one box well inside the other, though their joint area is much
 # larger.
 SMALLER = 0.6
+SUPPORT = 0.5
+"""Least score of a sighting that counts for another one, where the confidence asked for is more."""
+
 # A box this near to a window's inner edge (in parts of its side) is probably a part of something.
 MARGIN = 0.02
 
@@ -37,10 +40,18 @@ class WindowedTask(Closing):
     Subclasses open the task in `_open`, turn one window's result into detections in `_read`, and
     make one detection of all sightings of one thing in `_merge`. A model's slips are mostly seen
     by a single window, a real thing by several or very surely: a lone sighting must come the part
-    `lone` of the way from the confidence asked for to 1.
+    `lone` of the way from the confidence asked for to 1, unless the picture is so small that one
+    window is all there is.
+
+    Without `closer`, windows down to the smallest that is allowed see everything well. With it they
+    are fewer, no smaller than `search` times that, and only hint at small things: at each thing
+    hinted at one more window looks, so near that it takes up the part `closer` of the view.
     """
 
     lone: float
+    shrink, overlap = 1.6, 0.5
+    search = 1.0
+    closer: float | None = None
 
     def __init__(
         self,
@@ -99,26 +110,49 @@ class WindowedTask(Closing):
 
     def _detect_one(self, pixels: Pixels) -> tuple[Detection, ...]:
         size_wh = pixels.shape[1], pixels.shape[0]
-        seen: list[Detection] = []
-        for window in pyramid(size_wh, smallest=self._smallest):
-            seen += self._look(pixels, window)
-        lone = self._confidence + (1 - self._confidence) * self.lone
+        halved = halves(pixels)
+        windows = pyramid(
+            size_wh,
+            smallest=round(self._smallest * self.search),
+            shrink=self.shrink,
+            overlap=self.overlap,
+            even=self.closer is not None,
+        )
+        seen = self._look(halved, windows)
+        if self.closer is not None:
+            things = self._heaps(seen)
+            closer = dict.fromkeys(self._close_to(thing[0], size_wh) for thing in things)
+            seen += self._look(halved, [window for window in closer if window not in windows])
+        seen = [each for each in seen if each.score >= min(self._confidence, SUPPORT)]
+        lone = self._confidence + (1 - self._confidence) * (self.lone if len(windows) > 1 else 0)
         found = (
             self._merge(heap).clipped(size_wh)
-            for heap in heaps(seen, iou_above=self._iou, smaller_above=SMALLER)
+            for heap in self._heaps(seen)
             if heap[0].score >= (lone if len(heap) == 1 else self._confidence)
         )
         return in_order([detection for detection in found if detection is not None])
 
-    def _look(self, pixels: Pixels, window: Window) -> Iterator[Detection]:
-        """Yield what this window shows whole, in picture coordinates, not yet grown."""
+    def _heaps(self, seen: Sequence[Detection]) -> tuple[tuple[Detection, ...], ...]:
+        return heaps(seen, iou_above=self._iou, smaller_above=SMALLER)
+
+    def _close_to(self, hint: Detection, size_wh: SizeWh) -> Window:
+        """The window for a closer look at what was hinted at."""
+        assert self.closer is not None
+        side = round(max(hint.width, hint.height) / self.closer)
+        return around(hint.box_xyxy, min(max(side, self._smallest), max(size_wh)), size_wh=size_wh)
+
+    def _look(self, halved: Sequence[Pixels], windows: Iterable[Window]) -> list[Detection]:
+        """What these windows show whole, in picture coordinates, not yet grown."""
         view_wh = (self._side, self._side)
-        size_wh = pixels.shape[1], pixels.shape[0]
-        margin = MARGIN * window.size_wh[0]
-        for seen in self._read(self._run(take(pixels, window, seen_at_wh=view_wh))):
-            found = window.to_picture(seen, seen_at_wh=view_wh)
-            if not is_cut(found.box_xyxy, window, size_wh=size_wh, margin_px=margin):
-                yield found
+        size_wh = halved[0].shape[1], halved[0].shape[0]
+        found = []
+        for window in windows:
+            margin = MARGIN * window.size_wh[0]
+            for seen in self._read(self._run(take(halved, window, seen_at_wh=view_wh))):
+                there = window.to_picture(seen, seen_at_wh=view_wh)
+                if not is_cut(there.box_xyxy, window, size_wh=size_wh, margin_px=margin):
+                    found.append(there)
+        return found
 
     def _run(self, view: Pixels) -> Any:
         import mediapipe

@@ -7,6 +7,7 @@ its pixels are padding: `take` cuts one out, `Window.to_picture` maps what was f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,12 +39,18 @@ class Window(NamedTuple):
 
 
 def pyramid(
-    size_wh: SizeWh, *, smallest: int = 160, shrink: float = 1.6, overlap: float = 0.5
+    size_wh: SizeWh,
+    *,
+    smallest: int = 160,
+    shrink: float = 1.6,
+    overlap: float = 0.5,
+    even: bool = False,
 ) -> tuple[Window, ...]:
     """Square windows of falling size over a picture of that size (both sides at least 1 px).
 
     The first holds the whole picture. Each further level's side is `shrink` times smaller (above
-    1), down to no less than `smallest` px (at least 1). Neighbours on a level share at least the
+    1), down to no less than `smallest` px (at least 1); `even`: so much less than `shrink` times
+    smaller that the last level's side is `smallest`. Neighbours on a level share at least the
     part `overlap` (0 to below 1) of their side, and each level covers every pixel. Along an axis
     shorter than the side there is one window, with the picture in its middle.
     """
@@ -52,7 +59,9 @@ def pyramid(
         raise ValueError(f"shrink must be above 1, but got {shrink!r}")
     side = float(max(size_wh))
     windows = list(_grid(size_wh, (max(size_wh), max(size_wh)), overlap=overlap))
-    while (side := side / shrink) >= smallest:
+    if even and side > smallest:
+        shrink = (side / smallest) ** (1 / math.ceil(math.log(side / smallest, shrink)))
+    while round(side := side / shrink, 6) >= smallest:
         windows += _grid(size_wh, (round(side), round(side)), overlap=overlap)
     return tuple(windows)
 
@@ -65,6 +74,21 @@ def tiles(size_wh: SizeWh, *, tile: int, overlap: float = 0.25) -> tuple[Window,
     """
     _check(size_wh, overlap=overlap, least=tile)
     return _grid(size_wh, (min(tile, size_wh[0]), min(tile, size_wh[1])), overlap=overlap)
+
+
+def around(box_xyxy: Box, side: int, *, size_wh: SizeWh) -> Window:
+    """The square window with a box's middle in its own, moved into the picture as far as it fits.
+
+    Along an axis of the picture shorter than `side` the picture is in the window's middle.
+    """
+
+    def start(low: float, high: float, length: int) -> int:
+        spare = length - side
+        return spare // 2 if spare <= 0 else min(max(round((low + high - side) / 2), 0), spare)
+
+    x = start(box_xyxy[0], box_xyxy[2], size_wh[0])
+    y = start(box_xyxy[1], box_xyxy[3], size_wh[1])
+    return Window(x, y, x + side, y + side)
 
 
 def is_cut(box_xyxy: Box, window: Window, *, size_wh: SizeWh, margin_px: float = 1.0) -> bool:
@@ -81,14 +105,29 @@ def is_cut(box_xyxy: Box, window: Window, *, size_wh: SizeWh, margin_px: float =
     )
 
 
-def take(pixels: Pixels, window: Window, *, seen_at_wh: SizeWh) -> Pixels:
-    """Cut a window out of a picture and resize it to seen_at_wh; padding is black.
+def halves(pixels: Pixels) -> tuple[Pixels, ...]:
+    """A picture, the same at half its size, at a quarter and so on: what `take` takes views from.
+
+    A last odd row or column is left out of the next.
+    """
+    import cv2
+
+    made = [pixels]
+    while max(made[-1].shape[:2]) > 1:
+        height, width = (max(side // 2, 1) for side in made[-1].shape[:2])
+        even = made[-1][: 2 * height, : 2 * width]
+        made.append(np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)))
+    return tuple(made)
+
+
+def take(halved: Sequence[Pixels], window: Window, *, seen_at_wh: SizeWh) -> Pixels:
+    """Cut a window out of a picture's `halves` and resize it to seen_at_wh; padding is black.
 
     Returns a new contiguous array. The window must share at least one pixel with the picture.
     """
     import cv2
 
-    height, width = pixels.shape[:2]
+    height, width = halved[0].shape[:2]
     x0, y0, x1, y1 = (
         max(window.x0, 0),
         max(window.y0, 0),
@@ -97,17 +136,32 @@ def take(pixels: Pixels, window: Window, *, seen_at_wh: SizeWh) -> Pixels:
     )
     if x0 >= x1 or y0 >= y1:
         raise ValueError(f"{window} lies outside a picture of {width} x {height} px")
-    sx, sy = seen_at_wh[0] / window.size_wh[0], seen_at_wh[1] / window.size_wh[1]
-    left, right = round((x0 - window.x0) * sx), round((x1 - window.x0) * sx)
-    top, bottom = round((y0 - window.y0) * sy), round((y1 - window.y0) * sy)
-    inner_wh = max(right - left, 1), max(bottom - top, 1)
-    # Averaging is right for making smaller and blocky for making larger.
-    method = cv2.INTER_AREA if sx * sy < 1 else cv2.INTER_LINEAR
-    inner = cv2.resize(pixels[y0:y1, x0:x1], inner_wh, interpolation=method)
-    canvas = np.zeros((seen_at_wh[1], seen_at_wh[0], 3), dtype=np.uint8)
-    left, top = min(left, seen_at_wh[0] - inner_wh[0]), min(top, seen_at_wh[1] - inner_wh[1])
-    canvas[top : top + inner_wh[1], left : left + inner_wh[0]] = inner
-    return canvas
+    step_x, step_y = window.size_wh[0] / seen_at_wh[0], window.size_wh[1] / seen_at_wh[1]
+    # From the half that is shrunk by less than 2, linear interpolation sees every pixel.
+    level = min(int(math.log2(max(step_x, step_y, 1))), len(halved) - 1)
+    part = 0.5**level
+    # No more than the window and what its edges touch: OpenCV warps no picture of 32,767 px.
+    left, top = (max(int(edge * part) - 1, 0) for edge in (x0, y0))
+    right, bottom = (int(edge * part) + 2 for edge in (x1, y1))
+    to_source = np.array(
+        [
+            [step_x * part, 0, (window.x0 + step_x / 2) * part - 0.5 - left],
+            [0, step_y * part, (window.y0 + step_y / 2) * part - 0.5 - top],
+        ]
+    )
+    warped = cv2.warpAffine(
+        halved[level][top:bottom, left:right],
+        to_source,
+        seen_at_wh,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    view: Pixels = np.asarray(warped, np.uint8)
+    left = min(round((x0 - window.x0) / step_x), seen_at_wh[0] - 1)
+    top = min(round((y0 - window.y0) / step_y), seen_at_wh[1] - 1)
+    view[:top] = view[max(round((y1 - window.y0) / step_y), top + 1) :] = 0
+    view[:, :left] = view[:, max(round((x1 - window.x0) / step_x), left + 1) :] = 0
+    return view
 
 
 def _check(size_wh: SizeWh, *, overlap: float, least: int) -> None:

@@ -73,6 +73,18 @@ def test_a_face_of_a_thirtieth_of_the_picture_is_found(faces):
     assert iou(face.box_xyxy, tuple(expected)) > 0.6
 
 
+def test_a_small_face_is_found_once_wherever_it_is(faces):
+    small = photo("hopper")[40:440:6, 90:450:6]
+    x0, y0, x1, y1 = ((v - o) / 6 for v, o in zip(FACES["hopper"][0], (90, 40) * 2, strict=True))
+    blank = np.full((900, 1100, 3), 96, np.uint8)
+    corners = [(x, y) for x in (0, 130, 178, 226, 1040) for y in (0, 190, 833)]
+    for x, y in corners:
+        picture = blank.copy()
+        picture[y : y + small.shape[0], x : x + small.shape[1]] = small
+        (face,) = faces.detect([picture])[0]
+        assert iou(face.box_xyxy, (x + x0, y + y0, x + x1, y + y1)) > 0.6, (x, y)
+
+
 def test_a_photographs_faces_do_not_depend_on_its_neighbours_and_order_is_kept(faces):
     pictures = [photo("astronaut"), photo("rocket"), photo("hopper")]
     together = faces.detect(pictures)

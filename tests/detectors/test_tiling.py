@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detectors.detection import Detection
-from detectors.tiling import Window, is_cut, pyramid, take, tiles
+from detectors.tiling import Window, around, halves, is_cut, pyramid, take, tiles
 
 SIZES = st.tuples(st.integers(1, 300), st.integers(1, 300))
 OVERLAPS = st.floats(0, 0.75)
@@ -34,6 +35,32 @@ def test_every_level_of_a_pyramid_shows_every_pixel(size, smallest, shrink, over
         assert covered(level, size).min() >= 1
         assert side == max(size) or side >= smallest - 0.5
     assert len(windows) == len(set(windows)) == sum(w.size_wh[0] == w.size_wh[1] for w in windows)
+
+
+@given(SIZES, st.integers(12, 200), st.floats(1.2, 3))
+@example((160, 100), 160, 1.6)
+@example((250, 100), 50, 5.0)
+def test_an_even_pyramid_ends_at_the_smallest_and_never_shrinks_faster(size, smallest, shrink):
+    windows = pyramid(size, smallest=smallest, shrink=shrink, even=True)
+    sides = list(dict.fromkeys(window.size_wh[0] for window in windows))
+    assert sides[-1] == min(smallest, max(size)) or max(size) < smallest
+    for side, smaller in itertools.pairwise(sides):
+        assert side <= smaller * shrink + shrink  # sides are whole px
+        level = [window for window in windows if window.size_wh == (smaller, smaller)]
+        assert covered(level, size).min() >= 1
+
+
+@given(SIZES, st.integers(8, 120), st.floats(0, 1), st.floats(0, 1))
+def test_a_window_around_a_box_has_it_in_its_middle_or_is_moved_into_the_picture(size, side, u, v):
+    x, y = u * size[0], v * size[1]
+    window = around((x - 3, y - 3, x + 3, y + 3), side, size_wh=size)
+    assert window.size_wh == (side, side)
+    for low, high, middle, length in zip(window[:2], window[2:], (x, y), size, strict=True):
+        if side > length:
+            assert low == (length - side) // 2
+        else:
+            assert 0 <= low < high <= length
+            assert abs((low + high) / 2 - middle) <= 0.5 or low == 0 or high == length
 
 
 @given(SIZES, st.integers(1, 200), OVERLAPS)
@@ -121,7 +148,7 @@ def test_the_pictures_own_edges_cut_nothing():
 def test_take_shows_the_window_and_pads_with_black():
     picture = np.full((10, 20, 3), 200, dtype=np.uint8)
     picture[:, 10:] = (0, 100, 255)
-    view = take(picture, Window(0, -5, 20, 15), seen_at_wh=(40, 40))
+    view = take(halves(picture), Window(0, -5, 20, 15), seen_at_wh=(40, 40))
     assert view.shape == (40, 40, 3)
     assert (view[:10] == 0).all()
     assert (view[30:] == 0).all()
@@ -129,12 +156,25 @@ def test_take_shows_the_window_and_pads_with_black():
     assert (view[10:30, 22:] == (0, 100, 255)).all()
 
 
+def test_take_sees_all_of_a_very_long_strip():
+    strip = np.full((2, 40_000, 3), 7, np.uint8)
+    assert take(halves(strip), Window(0, -19_999, 40_000, 20_001), seen_at_wh=(8, 8)).max() == 7
+
+
+def test_take_averages_what_it_makes_smaller():
+    fine = np.zeros((321, 479, 3), np.uint8)
+    fine[::2, ::2] = fine[1::2, 1::2] = 200  # a chequer that must not become stripes
+    for side in (70, 150, 320):
+        view = take(halves(fine), Window(3, 1, 3 + side, 1 + side), seen_at_wh=(32, 32))
+        assert abs(view[2:-2, 2:-2].astype(int) - 100).max() < 12, side
+
+
 @given(SIZES, st.integers(8, 64), st.integers(12, 60))
 def test_take_fits_any_window_of_any_picture(size, seen, smallest):
     picture = np.full((size[1], size[0], 3), 7, dtype=np.uint8)
     picture.setflags(write=False)
     for window in pyramid(size, smallest=smallest, shrink=2.5)[:20]:
-        view = take(picture, window, seen_at_wh=(seen, seen))
+        view = take(halves(picture), window, seen_at_wh=(seen, seen))
         assert view.shape == (seen, seen, 3)
         assert view.flags.c_contiguous
         assert view.max() == 7
@@ -142,7 +182,7 @@ def test_take_fits_any_window_of_any_picture(size, seen, smallest):
 
 def test_take_refuses_a_window_outside():
     with pytest.raises(ValueError, match="outside a picture of 5 x 4 px"):
-        take(np.zeros((4, 5, 3), np.uint8), Window(5, 0, 9, 4), seen_at_wh=(8, 8))
+        take(halves(np.zeros((4, 5, 3), np.uint8)), Window(5, 0, 9, 4), seen_at_wh=(8, 8))
 
 
 @given(SIZES, st.integers(12, 60), st.integers(16, 64))
@@ -157,7 +197,7 @@ def test_a_bright_spot_is_where_the_mapping_says():
     picture = np.zeros((200, 300, 3), dtype=np.uint8)
     picture[120:140, 180:200] = 255
     window = Window(150, 50, 300, 200)
-    rows, columns = np.nonzero(take(picture, window, seen_at_wh=(75, 75)).max(axis=2) > 127)
+    rows, columns = np.nonzero(take(halves(picture), window, seen_at_wh=(75, 75)).max(axis=2) > 127)
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     found = window.to_picture(Detection(box, "spot", 1, "test"), seen_at_wh=(75, 75))
     assert found.box_xyxy == (180, 120, 200, 140)
