@@ -195,13 +195,14 @@ class _Pass:
         ]
 
     def window(self, picture: Picture, region: Region) -> Window:
-        size = self.engine.facts.size
+        facts = self.engine.facts
         return frame(
             picture.size_wh,
             region,
             self.recipe.crop,
-            native=size.native,
-            multiple=size.multiple,
+            native=facts.size.native,
+            multiple=facts.size.multiple,
+            padding=facts.padding,
         )
 
     def _regions(

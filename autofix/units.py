@@ -46,6 +46,11 @@ def parse_length(given: object) -> Share:
     return length
 
 
+def parse_padding(given: object) -> object:
+    """As `parse_length`; `"auto"` stays."""
+    return given if given == "auto" else parse_length(given)
+
+
 def parse_size(given: object) -> object:
     """`"512"` -> (512, 512), `"832x1216"` -> (832, 1216), `"auto"` stays."""
     if isinstance(given, str) and (

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autofix.recipe import Inpaint
+from autofix.recipe import PADDING, Inpaint
+from autofix.units import Share
 from autofix.values import Crop, Patch
 
 
@@ -28,7 +29,8 @@ class EngineFacts:
     px, and its denoising strength, sizes rising. `identity` changes when the model does. `family`
     is the kind of model in words, `scale` the pixels of a latent's side, `encoders` what reads its
     prompts, `prediction` what it predicts: epsilon, v_prediction, sample or flow. `step_count` is
-    how its strengths are counted in steps: a1111, diffusers or exact.
+    how its strengths are counted in steps: a1111, diffusers or exact. `padding` is the context
+    around the mask that suits it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class EngineFacts:
     encoders: tuple[str, ...] = ()
     prediction: str = "epsilon"
     step_count: str = "a1111"
+    padding: Share = PADDING
 
     def paints(self, label: str) -> bool:
         """Whether it was made for things of this label ("face" also for "anime_face")."""

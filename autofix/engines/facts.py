@@ -12,6 +12,8 @@ from typing import Any
 from autofix.engines.base import EngineFacts, SizeRule
 from autofix.engines.families import FAMILIES, Checkpoint, Family, family_of
 from autofix.errors import ModelError
+from autofix.recipe import PADDING
+from autofix.units import Share, parse_length
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -62,6 +64,7 @@ def read_facts(folder: Path, name: str = "") -> EngineFacts:
         step_count=own.get(
             "step_count", "diffusers" if own.get("conditioning") == "crop" else "a1111"
         ),
+        padding=_padding(own.get("padding", PADDING), folder / OWN_FACTS),
         **given,
     )
 
@@ -129,6 +132,15 @@ def _tuned(strength: Any, path: Path) -> tuple[tuple[float, float], ...]:
             "it must be 0..1, or a list of pairs of face px and strength: [[24, 0.5], [64, 0.4]]",
         )
     return table
+
+
+def _padding(given: Any, path: Path) -> Share:
+    try:
+        return parse_length(given)
+    except ValueError as error:
+        raise ModelError(
+            f"{path} sets padding to {given!r}, which {error}", 'write it as "8%"'
+        ) from error
 
 
 def read_own(folder: Path) -> Mapping[str, Any]:

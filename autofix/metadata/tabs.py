@@ -11,7 +11,7 @@ from autofix.engines.samplers import check_sampler
 from autofix.errors import RecipeError
 from autofix.metadata.adetailer import DEFAULTS, NAMES, Args
 from autofix.metadata.controlnet import controlnet_args, controls_of
-from autofix.recipe import Detect, Recipe
+from autofix.recipe import PADDING, Detect, Recipe
 from autofix.units import Share
 from autofix.values import Region, RegionResult
 
@@ -46,8 +46,9 @@ _NOWHERE = {
 def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
     """The arguments with which ADetailer would come nearest to a recipe without passes.
 
-    A share becomes pixels by the first repainted thing's box. Where the prompt has rules, which
-    ADetailer does not know, its parts are those that the things got, in order.
+    A share becomes pixels by the first repainted thing's box; a padding of "auto" is that of a
+    common checkpoint, whatever our model asks for. Where the prompt has rules, which ADetailer does
+    not know, its parts are those that the things got, in order.
     """
     detect, choose, mask, crop = recipe.detect, recipe.choose, recipe.mask, recipe.crop
     inpaint = recipe.inpaint
@@ -76,7 +77,7 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
         "ad_mask_blur": px(mask.blur),
         "ad_denoising_strength": _strength(inpaint.strength, painted),
         "ad_inpaint_only_masked": crop.area == "only-masked",
-        "ad_inpaint_only_masked_padding": px(crop.padding),
+        "ad_inpaint_only_masked_padding": px(PADDING if crop.padding == "auto" else crop.padding),
     }
     if crop.size != "auto":
         args["ad_use_inpaint_width_height"] = True

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.recipe import CropSection
+from autofix.recipe import PADDING, CropSection
+from autofix.units import Share
 from autofix.values import Crop, Picture, Pixels, Region, SoftMask
 from autofix.window import Window, crop_box, expand_box, grow_box, held_by
 from detectors.detection import Detection
@@ -74,8 +75,11 @@ def frame(
     *,
     native: int,
     multiple: int = 8,
+    padding: Share = PADDING,
 ) -> Window:
     """The window alone, without a look at the pixels; for `native` and `multiple` see SizeRule.
+
+    `padding` is what an "auto" in the settings means.
 
     Only masked is AUTOMATIC1111's: the soft mask's box, grown by the padding, then along its short
     axis to the aspect of the working size. Where the picture ends first, it is reflected. A
@@ -85,7 +89,8 @@ def frame(
     """
     detection = region.detection
     rule = {"native": native, "multiple": multiple}
-    pad_px = math.floor(settings.padding.px(max(detection.width, detection.height)) + 0.5)
+    padding = padding if settings.padding == "auto" else settings.padding
+    pad_px = math.floor(padding.px(max(detection.width, detection.height)) + 0.5)
     degrees = lean(detection) if settings.align == "auto" else 0.0
     if degrees and settings.area == "only-masked":
         for pad in (pad_px, pad_px // 2):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -13,7 +14,8 @@ from autofix.engines.masked import fill, latent_mask
 from autofix.engines.samplers import SAMPLERS
 from autofix.engines.start import begin
 from autofix.errors import EngineError, ModelError, RecipeError
-from autofix.recipe import Inpaint
+from autofix.recipe import PADDING, Inpaint
+from autofix.units import Share
 from autofix.values import Patch
 from tests.build import crop, region, smooth
 from tests.engines import tiny
@@ -135,6 +137,22 @@ def test_facts_are_read_without_loading_weights(folders):
     assert not own.reads_prompt
     assert own.paints("anime_Face")
     assert not own.paints("hand")
+    assert facts.padding == PADDING
+
+
+@pytest.mark.parametrize(("said", "advice"), [('"wide"', "pixels (4) or a share"), ("-1", "0 or")])
+def test_a_padding_that_is_none_is_refused_with_its_file(folders, tmp_path, said, advice):
+    folder = tmp_path / "model"
+    shutil.copytree(folders["promptless"], folder)
+    own = folder / "autofix.toml"
+    text = own.read_text()
+    own.write_text(text + 'padding = "8%"\n')
+    assert read_facts(folder).padding == Share(0.08, True)
+    own.write_text(text + f"padding = {said}\n")
+    with pytest.raises(ModelError) as refused:
+        read_facts(folder)
+    assert advice in str(refused.value)
+    assert "autofix.toml" in str(refused.value)
 
 
 def test_the_identity_changes_with_the_weights(folders, tmp_path):

@@ -9,6 +9,7 @@ from autofix.recipe import Choose, CropSection, Mask
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame, lean, unfit, working_size
 from autofix.stages.mask import mask
+from autofix.units import Share
 from autofix.window import Window, apply
 from tests.build import detection, picture, region
 
@@ -60,6 +61,17 @@ def test_padding_can_be_a_share_of_the_box():
     large = cropped(seen, region((80, 80, 120, 160)), CropSection(padding="25%"))
     assert small.window.box_xyxy == (85, 75, 115, 105)
     assert large.window.box_xyxy == (40, 60, 160, 180)
+
+
+def test_padding_left_to_the_model_is_what_it_asks_for():
+    seen, found = picture(400, 400), region((150, 150, 250, 230))
+
+    def wide(section, **asked):
+        return frame(seen.size_wh, found, section, native=512, **asked).box_wh[0]
+
+    assert wide(CropSection()) == wide(CropSection(padding=32)) == 164
+    assert wide(CropSection(), padding=Share(0.08, True)) == 116
+    assert wide(CropSection(padding=32), padding=Share(0.08, True)) == 164
 
 
 def test_pixels_and_mask_belong_together():
