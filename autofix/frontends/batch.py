@@ -17,6 +17,7 @@ from autofix.errors import AutofixError
 from autofix.files import Found
 from autofix.journal import Journal
 from autofix.pipeline import Pipeline
+from autofix.recipe_files import files_identity
 from autofix.record import outcome_records, picture_record, version
 from autofix.values import Outcome, Picture, Region
 
@@ -72,7 +73,8 @@ class Batch:
         self.force = force
         self.outdated = 0
         models = " ".join(engine.facts.identity for engine in pipeline.engines)
-        text = f"{pipeline.recipe.fingerprint} {models} {version()}"
+        files = files_identity(pipeline.recipe)
+        text = f"{pipeline.recipe.fingerprint} {models} {files} {version()}"
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run(self, found: Iterable[Found]) -> Iterator[Record]:

@@ -213,6 +213,31 @@ def test_a_changed_recipe_does_all_again_and_says_so(autofix, tmp_path):
     assert "done again" not in run("--padding", "40").out
 
 
+def test_a_changed_file_of_the_recipe_does_all_again(autofix, tmp_path, monkeypatch):
+    boxes, kept = tmp_path / "boxes.json", tmp_path / "models"
+    boxes.write_text('{"launch.png": [[10, 10, 60, 60]]}')
+    (kept / "Lora").mkdir(parents=True)
+    (kept / "Lora" / "skin.safetensors").write_bytes(b"one")
+    config = tmp_path / "config.toml"
+    config.write_text(f"[models]\nfolders = [{str(kept)!r}]\n")
+    monkeypatch.setenv("AUTOFIX_CONFIG", str(config))
+
+    def again():
+        options = ("--model", "null", "--no-check", "--prompt", "<lora:skin:1>")
+        detector = ("--detector", f"scripted:{boxes}")
+        done = autofix("run", SAMPLES / "launch.png", "-o", tmp_path / "out", *detector, *options)
+        assert done.code == 0, done.err
+        return "1 done again" in done.out
+
+    assert not again()
+    assert not again()
+    boxes.write_text('{"launch.png": [[20, 20, 60, 60]]}')
+    assert again()
+    (kept / "Lora" / "skin.safetensors").write_bytes(b"two")
+    assert again()
+    assert not again()
+
+
 def test_two_runs_do_not_write_into_one_folder(autofix, folder, tmp_path):
     with held(tmp_path / "out"):
         done = autofix("run", folder, "-o", tmp_path / "out", "--model", "null")

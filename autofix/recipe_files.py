@@ -1,0 +1,41 @@
+"""The files that a recipe names beside its model: when one changes, its results are outdated."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from autofix.engines.facts import identity
+from autofix.engines.tags import find_lora, parted, read_tag
+from autofix.errors import ModelError
+from autofix.recipe import Recipe
+from autofix.user_config import Kind, model_folders
+
+
+def files_identity(recipe: Recipe) -> str:
+    """Changes with any of the files, in words without spaces; see `engines.facts.identity`.
+
+    What is not there is left out: whoever opens it says so. Weights from the manifest have one
+    content for each version of autofix, and LoRAs that a picture's own prompt names are its own.
+    """
+    return " ".join(identity(path) for each in recipe.each for path in _files(each))
+
+
+def _files(recipe: Recipe) -> Iterator[Path]:
+    named: list[tuple[Kind, str]] = [
+        ("detector", given.removeprefix("scripted:")) for given in recipe.detect.detectors
+    ]
+    named += [("controlnet", control.model) for control in recipe.inpaint.control]
+    folders = model_folders()
+    for kind, name in named:
+        path = Path(name).expanduser()
+        with contextlib.suppress(ModelError):
+            there = path.is_file() or (kind == "controlnet" and path.is_dir())
+            if found := path if there else folders.look(kind, name):
+                yield found
+    if (upscaler := Path(recipe.crop.upscaler).expanduser()).is_file():
+        yield upscaler
+    for tag in parted(recipe.inpaint.prompt)[1]:
+        with contextlib.suppress(ModelError):
+            yield find_lora(read_tag(tag)[0], folders)
