@@ -46,7 +46,7 @@ def random_crop(
     pixels = crop.pixels
     if rng.random() < 0.4:
         pixels = _behind(crop, _background(other, size, rng), degrees, rng)
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         pixels = _glasses(pixels, crop, rng)
     return CleanCrop(_light(pixels, rng), crop.points, crop.face_px)
 

@@ -52,6 +52,8 @@ def _damage_all(crop: CleanCrop, rng: np.random.Generator) -> Floats:
     pixels = crop.pixels
     if rng.random() < 0.35:
         pixels = _bend(pixels, crop, rng)
+    if rng.random() < 0.35:
+        pixels = _unsteady(pixels, crop, rng)
     if rng.random() < 0.12:
         pixels = _swap(pixels, crop, rng)
     if rng.random() < 0.25:
@@ -122,9 +124,7 @@ def _latent_trip(small: Floats, rng: np.random.Generator) -> Floats:
     coarse = max(4, int(side / rng.uniform(2, 6)))
     colour = cv2.resize(ycc[..., 1:], (coarse, coarse), interpolation=cv2.INTER_AREA)
     ycc[..., 1:] = cv2.resize(colour, (side, side), interpolation=cv2.INTER_CUBIC)
-    cells = rng.normal(0, rng.uniform(0, 0.03), (max(4, side // 4), max(4, side // 4)))
-    blotch = cv2.resize(cells.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    ycc[..., 0] += blotch
+    ycc += _cloud(rng, side, max(4, side // 4), 3) * rng.uniform(0, 0.03, 3).astype(np.float32)
     return np.clip(cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB), 0, 1).astype(np.float32)
 
 
@@ -142,6 +142,28 @@ def _bend(pixels: Floats, crop: CleanCrop, rng: np.random.Generator) -> Floats:
     return cv2.remap(
         pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     ).astype(np.float32)
+
+
+def _unsteady(pixels: Floats, crop: CleanCrop, rng: np.random.Generator) -> Floats:
+    """Outlines, rims and lashes wander, as no hand and no lens would have them."""
+    size = pixels.shape[0]
+    cells = max(4, round(size / (crop.face_px * rng.uniform(0.06, 0.2))))
+    reach = crop.face_px * rng.uniform(0.004, 0.016)
+    moved = _cloud(rng, size, cells, 2) * reach
+    ys, xs = np.mgrid[:size, :size].astype(np.float32)
+    return cv2.remap(
+        pixels,
+        xs + moved[..., 0],
+        ys + moved[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
+    ).astype(np.float32)
+
+
+def _cloud(rng: np.random.Generator, side: int, cells: int, depth: int) -> Floats:
+    """Soft noise of spread 1 in each of so many channels."""
+    noise = rng.normal(0, 1, (cells, cells, depth)).astype(np.float32)
+    return cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC).astype(np.float32)
 
 
 def _soft_spot(crop: CleanCrop, centre: Floats, reach: float) -> Floats:

@@ -13,16 +13,17 @@ from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
 from training.networks import COARSE_SIGMA_PX, NATIVE_PX, make_scheduler, make_vae
 from weights.checksum import file_sha256, format_sums
 
-STEPS, STRENGTH = 10, 0.4
-TUNED = ((32, 0.4), (53, 0.3), (84, 0.3), (126, 0.2))
+STEPS, STRENGTH = 10, 0.3
+TUNED = ((32, 0.3), (53, 0.3), (85, 0.2), (127, 0.2))
 """Side of a face's box, px, and denoising strength: see docs/builtin-model.md, Figures."""
 
 FACTS = f"""\
 # Facts about this model that the engine reads; autofix/engines/diffusion.py says what they mean.
 name = "builtin-face"
-version = 2
+version = 3
 labels = ["face"]
 native_size = {NATIVE_PX}
+padding = "8%"
 conditioning = "crop"
 coarse_from_crop = {COARSE_SIGMA_PX:g}
 prompt = false
