@@ -218,7 +218,7 @@ def seam_hidden(results, percentile):
 
 @every_method
 def test_neither_ring_nor_seam_can_be_found_on_200_scenes(method):
-    """Issue 3: a ring Delta E of at most 2.3 on at least 99 % of all regions.
+    """A ring Delta E of at most 2.3, just noticeable, on at least 99 % of all regions.
 
     The seam where the picture is flat along the rim (median) and where it is steep (95 %).
     """
