@@ -16,6 +16,10 @@ from autofix.values import Patch, Picture, SoftMask
 
 Values = NDArray[np.float32]
 
+COLOURLESS, COLOURED = 2.0, 2.8
+"""Spread of a* and b* over a crop up to which its picture is grey or faintly toned, and
+from which it has colours: a blue wall on film has 3."""
+
 COLOUR_LIMIT = 12.0
 """Greatest change of a colour in L*a*b*: more than that is no drift but a wrong patch."""
 
@@ -30,7 +34,8 @@ def blend(picture: Picture, patch: Patch, settings: Blend) -> Picture:
     """The picture with the patch in it; pixels where the soft mask is 0 are bit-identical.
 
     The patch must be finite. `match_colour` gives it the colours of the ring around the mask,
-    where picture and patch show the same, within COLOUR_LIMIT; `match_grain` the picture's grain.
+    where picture and patch show the same, within COLOUR_LIMIT, and no colour of its own in a
+    picture that has none; `match_grain` the picture's grain.
     Nothing is rounded before the end.
     """
     mask = _through(patch)
@@ -76,6 +81,9 @@ def _coloured(patch: Patch, settings: Blend) -> Values:
         gain, offset = _drift(rgb_to_lab(before), rgb_to_lab(after), ring)
         after = _shifted(after, gain, offset)
         pixels = _shifted(pixels, gain, grid.uncut(offset, box))
+        colour = (_colourful(crop.pixels) - COLOURLESS) / (COLOURED - COLOURLESS)
+        if colour < 1:
+            pixels = _faded(pixels, grid.uncut(before, box), max(colour, 0.0))
     if settings.method == "poisson":
         pixels = pixels + grid.uncut(membrane(before - after, ring, tension=0.02), box)
     return np.asarray(np.clip(pixels, 0, 1), np.float32)
@@ -129,6 +137,20 @@ def _shifted(rgb: Values, gain: Values, offset: Values) -> Values:
     change = gain * lab + offset - lab
     length = np.sqrt((change**2).sum(axis=-1, keepdims=True))
     return lab_to_rgb(lab + change * (COLOUR_LIMIT / np.maximum(length, COLOUR_LIMIT)))
+
+
+def _colourful(pixels: NDArray[np.uint8]) -> float:
+    """Spread of a* and b* over some of the pixels: an average would lose the colour of grain."""
+    step = max(max(pixels.shape[:2]) // GRID, 1)
+    lab = rgb_to_lab(pixels[::step, ::step].astype(np.float32) / np.float32(255))
+    return float(np.sqrt(lab[..., 1:].var(axis=(0, 1)).sum()))
+
+
+def _faded(rgb: Values, tone: Values, keep: float) -> Values:
+    """The same light, with that part of the colour which is not the tone's kept, 0 to 1."""
+    lab, toned = rgb_to_lab(rgb), rgb_to_lab(np.asarray(np.clip(tone, 0, 1), np.float32))
+    lab[..., 1:] = toned[..., 1:] + keep * (lab[..., 1:] - toned[..., 1:])
+    return lab_to_rgb(lab)
 
 
 def _by_bands(change: Values, mask: SoftMask, picture_wh: tuple[int, int]) -> Values:
