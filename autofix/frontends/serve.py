@@ -202,7 +202,9 @@ def _from_here(request: Request) -> None:
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": Problem, "description": _REASONS[code]} for code in codes}
+    # Not as a "model", which FastAPI documents under the type of the route's own answer.
+    content = {"application/json": {"schema": Problem.model_json_schema()}}
+    return {code: {"description": _REASONS[code], "content": content} for code in codes}
 
 
 _REASONS = {
