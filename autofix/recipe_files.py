@@ -29,10 +29,8 @@ def _files(recipe: Recipe) -> Iterator[Path]:
     named += [("controlnet", control.model) for control in recipe.inpaint.control]
     folders = model_folders()
     for kind, name in named:
-        path = Path(name).expanduser()
         with contextlib.suppress(ModelError):
-            there = path.is_file() or (kind == "controlnet" and path.is_dir())
-            if found := path if there else folders.look(kind, name):
+            if found := folders.named(kind, name):
                 yield found
     if (upscaler := Path(recipe.crop.upscaler).expanduser()).is_file():
         yield upscaler

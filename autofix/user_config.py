@@ -97,6 +97,12 @@ class ModelFolders:
                 return min(found, key=lambda path: _rank(path, kind))
         return None
 
+    def named(self, kind: Kind, given: str) -> Path | None:
+        """What `given` leads to as a path, else as `look`. Not for a name out of a prompt."""
+        path = Path(given).expanduser()
+        there = path.is_file() or (kind == "controlnet" and path.is_dir())
+        return path if there else self.look(kind, given)
+
     def files(self, kind: Kind) -> Iterator[Path]:
         """All files and diffusers folders of a kind, in the order of the folders."""
         return (path for root in self._roots(kind) for path in _models(root, SUFFIXES[kind]))

@@ -24,20 +24,20 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Settings:
-    """How faces are repainted. `dilate`, `blur` and `padding` are shares of a box's longer side.
+    """How faces are repainted. `dilate` and `blur` are shares of a box's longer side.
 
-    `strength` tells a detection's. `whole_crop` and `coarse_sigma` are what the built-in model
-    needs beside the pipeline's own arguments: it is shown the whole crop, and light and colour
-    coarser than that many pixels stay the crop's.
+    `padding` tells the pixels for such a side, `strength` a detection's. `whole_crop` and
+    `coarse_sigma` are what the built-in model needs beside the pipeline's own arguments: it is
+    shown the whole crop, and light and colour coarser than that many pixels stay the crop's.
     """
 
     size: int
     steps: int
     strength: Callable[[Any, tuple[int, int]], float]
+    padding: Callable[[float], float]
     seed: int = 0
     dilate: float = 0.04
     blur: float = 0.04
-    padding: float = 0.32
     whole_crop: bool = False
     coarse_sigma: float = 0.0
 
@@ -119,7 +119,7 @@ def fix_face(
     longer = max(face[2] - face[0], face[3] - face[1])
     grown, feather = settings.dilate * longer / 2, settings.blur * longer
     thing = (face[0] - grown, face[1] - grown, face[2] + grown, face[3] + grown)
-    box = square(thing, settings.padding * longer + 2.5 * feather, picture.size)
+    box = square(thing, settings.padding(longer) + 2.5 * feather, picture.size)
     crop = picture.crop(box)
     mask = Image.new("L", crop.size)
     inside = [edge - box[axis % 2] for axis, edge in enumerate(thing)]
@@ -172,7 +172,7 @@ def repaint(
 
 
 def square(thing: Sequence[float], padding: float, picture_wh: tuple[int, int]) -> Box:
-    """The square around a box and its padding, moved inside the picture where it fits."""
+    """The square around a box and its padding in pixels, moved inside the picture where it fits."""
     x0, y0, x1, y1 = thing
     side = min(round(max(x1 - x0, y1 - y0) + 2 * padding), *picture_wh)
     left, top = (

@@ -101,8 +101,9 @@ class ControlNets:
 
     def _path(self, name: str) -> Path:
         if name not in self._paths:
-            path = Path(name).expanduser()
-            self._paths[name] = path if path.exists() else model_folders().find("controlnet", name)
+            folders = model_folders()
+            found = folders.named("controlnet", name) or folders.find("controlnet", name)
+            self._paths[name] = found
         return self._paths[name]
 
     def _net(self, control: Control, pipe: Any, settings: Inpaint) -> Any:

@@ -89,7 +89,7 @@ class PlainLoop:
             size=facts.size.native if size == "auto" else size[0],
             steps=facts.steps if settings.steps == "auto" else settings.steps,
             strength=lambda face, size_wh: strength_of(face, size_wh, settings, facts),
-            padding=facts.padding.value,
+            padding=facts.padding.px,
             seed=0 if recipe.seed == "auto" else recipe.seed,
             whole_crop=own.get("conditioning") == "crop",
             coarse_sigma=float(own.get("coarse_from_crop", 0)),
