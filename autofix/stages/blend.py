@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
 import numpy as np
+from numpy.polynomial.polynomial import polyvander
 from numpy.typing import NDArray
 
 from autofix.colour import lab_to_rgb, rgb_to_lab
@@ -16,9 +18,10 @@ from autofix.values import Patch, Picture, SoftMask
 
 Values = NDArray[np.float32]
 
-COLOURLESS, COLOURED = 2.0, 2.8
-"""Spread of a* and b* over a crop up to which its picture is grey or faintly toned, and
-from which it has colours: a blue wall on film has 3."""
+COLOURLESS, COLOURED = 1.8, 2.6
+"""Spread of a crop's a* and b* about what its light tells of them, up to which its picture is grey
+or toned, and from which it has colours of its own: a face that fills its crop has 2.5 or more, a
+sepia print with grain and JPEG's traces seldom over 2.6."""
 
 COLOUR_LIMIT = 12.0
 """Greatest change of a colour in L*a*b*: more than that is no drift but a wrong patch."""
@@ -35,13 +38,13 @@ def blend(picture: Picture, patch: Patch, settings: Blend) -> Picture:
 
     The patch must be finite. `match_colour` gives it the colours of the ring around the mask,
     where picture and patch show the same, within COLOUR_LIMIT, and no colour of its own in a
-    picture that has none; `match_grain` the picture's grain.
+    grey or toned picture; `match_grain` the picture's grain.
     Nothing is rounded before the end.
     """
     mask = _through(patch)
     x0, y0, x1, y1 = mask.box_xyxy
     old = picture.pixels[y0:y1, x0:x1].astype(np.float32)
-    new = _coloured(patch, settings) * np.float32(255)
+    new = _coloured(patch, old / np.float32(255), settings) * np.float32(255)
     if settings.method == "multiband":
         mixed = old + _by_bands(new - old, mask, picture.size_wh)
     else:
@@ -64,10 +67,11 @@ def _through(patch: Patch) -> SoftMask:
     return SoftMask(drawn.box_xyxy, np.where(drawn.values > 0, values, 0).astype(np.uint8))
 
 
-def _coloured(patch: Patch, settings: Blend) -> Values:
+def _coloured(patch: Patch, old: Values, settings: Blend) -> Values:
     """The patch on its mask's box of the picture, 0 to 1, in the picture's colours.
 
-    What has to change is found on a small grid over the crop, and applied to the pixels.
+    `old` is what is there. What has to change is found on a small grid over the crop, and applied
+    to the pixels.
     """
     crop, box = patch.crop, patch.crop.region.mask.box_xyxy
     values = np.clip(patch.pixels, 0, 1)
@@ -81,9 +85,10 @@ def _coloured(patch: Patch, settings: Blend) -> Values:
         gain, offset = _drift(rgb_to_lab(before), rgb_to_lab(after), ring)
         after = _shifted(after, gain, offset)
         pixels = _shifted(pixels, gain, grid.uncut(offset, box))
-        colour = (_colourful(crop.pixels) - COLOURLESS) / (COLOURED - COLOURLESS)
-        if colour < 1:
-            pixels = _faded(pixels, grid.uncut(before, box), max(colour, 0.0))
+        tones, spread = _tones(crop.pixels)
+        if spread < COLOURED:
+            keep = max(spread - COLOURLESS, 0) / (COLOURED - COLOURLESS)
+            pixels = _faded(pixels, old, tones, keep)
     if settings.method == "poisson":
         pixels = pixels + grid.uncut(membrane(before - after, ring, tension=0.02), box)
     return np.asarray(np.clip(pixels, 0, 1), np.float32)
@@ -139,17 +144,28 @@ def _shifted(rgb: Values, gain: Values, offset: Values) -> Values:
     return lab_to_rgb(lab + change * (COLOUR_LIMIT / np.maximum(length, COLOUR_LIMIT)))
 
 
-def _colourful(pixels: NDArray[np.uint8]) -> float:
-    """Spread of a* and b* over some of the pixels: an average would lose the colour of grain."""
+def _tones(pixels: NDArray[np.uint8]) -> tuple[Callable[[Values], Values], float]:
+    """L* -> a* and b* as nearly as a cubic tells them, and how far the pixels' lie from that.
+
+    Some of the pixels are looked at: an average would lose the colour of grain.
+    """
     step = max(max(pixels.shape[:2]) // GRID, 1)
-    lab = rgb_to_lab(pixels[::step, ::step].astype(np.float32) / np.float32(255))
-    return float(np.sqrt(lab[..., 1:].var(axis=(0, 1)).sum()))
+    lab = rgb_to_lab(pixels[::step, ::step].reshape(-1, 3).astype(np.float32) / np.float32(255))
+    light, colours = lab[:, 0], lab[:, 1:]
+    cubic = np.linalg.lstsq(polyvander(light / 100, 3), colours, rcond=None)[0]
+
+    def tones(asked: Values) -> Values:
+        seen = np.clip(asked, light.min(), light.max())
+        return np.asarray(polyvander(seen / 100, 3) @ cubic, np.float32)
+
+    return tones, float(np.sqrt(((colours - tones(light)) ** 2).mean(axis=0).sum()))
 
 
-def _faded(rgb: Values, tone: Values, keep: float) -> Values:
-    """The same light, with that part of the colour which is not the tone's kept, 0 to 1."""
-    lab, toned = rgb_to_lab(rgb), rgb_to_lab(np.asarray(np.clip(tone, 0, 1), np.float32))
-    lab[..., 1:] = toned[..., 1:] + keep * (lab[..., 1:] - toned[..., 1:])
+def _faded(rgb: Values, old: Values, tones: Callable[[Values], Values], keep: float) -> Values:
+    """The same light in the tones of what was there, with so much of its own colour kept."""
+    lab, was = rgb_to_lab(rgb), rgb_to_lab(old)
+    toned = was[..., 1:] + tones(lab[..., 0]) - tones(was[..., 0])
+    lab[..., 1:] = toned + keep * (lab[..., 1:] - toned)
     return lab_to_rgb(lab)
 
 
