@@ -57,6 +57,7 @@ class Toolbox:
         self._progress = progress
         self._opened: dict[object, Detector | Engine | Upscaler | Toolbox] = {}
         self._batch_sizes: dict[object, int] = {}
+        self._checked = False
 
     @property
     def each(self) -> tuple[Toolbox, ...]:
@@ -133,15 +134,18 @@ class Toolbox:
 
     @property
     def engine(self) -> Resilient:
-        """The recipe's engine; its weights load at the first repaint. Raises ModelError."""
+        """The recipe's engine; its weights load at the first repaint. Raises UsageError."""
         settings = self.recipe.inpaint
         where = (settings.device, settings.dtype, settings.vram, settings.compile)
         model = (settings.model, settings.revision, settings.vae, settings.trust_pickle)
-        controls = tuple(control.model for control in settings.control)
-        key = (*model, settings.sampler, where, controls)
+        key = (*model, *where)
         if key not in self._opened:
             self._opened[key] = Resilient(self._open_engine())
-        return cast(Resilient, self._opened[key])
+        engine = cast(Resilient, self._opened[key])
+        if not self._checked:
+            engine.check(settings)
+            self._checked = True
+        return engine
 
     @property
     def facts(self) -> EngineFacts:
@@ -175,7 +179,7 @@ class Toolbox:
             return settings.batch_size
         if self._on_cpu:
             return 1
-        key = (id(self.engine), size_wh)
+        key = (id(self.engine), size_wh, settings.control)
         if key not in self._batch_sizes:
             from autofix.engines.trial import fastest_batch
 

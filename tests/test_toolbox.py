@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from autofix.errors import DetectorSetupError
+from autofix.errors import DetectorSetupError, UsageError
 from autofix.recipe import Recipe
 from autofix.toolbox import Toolbox
 from tests.detectors.photos import photo
+from tests.engines import tiny
 
 
 @pytest.mark.parametrize(("shape", "outlined"), [("outline", True), ("box", False)])
@@ -59,7 +60,7 @@ class NullDetector:
         ({"inpaint.vram": "low"}, True),
         ({"inpaint.compile": True}, True),
         ({"inpaint.dtype": "bfloat16"}, True),
-        ({"inpaint.sampler": "DDIM"}, True),
+        ({"inpaint.sampler": "DDIM", "inpaint.control": ["tile"]}, False),
         ({"inpaint.cfg": 3, "inpaint.steps": 5, "inpaint.prompt": "x"}, False),
     ],
 )
@@ -67,3 +68,22 @@ def test_recipes_share_an_engine_unless_a_setting_needs_another(changes, another
     with Toolbox(Recipe().override({"inpaint.model": "null"})) as toolbox:
         other = toolbox.using(toolbox.recipe.override(changes))
         assert (other.engine is not toolbox.engine) == another
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"inpaint.control": ["nowhere"]}, "no controlnet 'nowhere'"),
+        ({"inpaint.sampler": "Oiler"}, "Oiler"),
+        ({"inpaint.prompt": "x <lora:nowhere:1>"}, "no LoRA 'nowhere'"),
+    ],
+)
+def test_each_recipe_that_shares_an_engine_is_checked_before_any_weights_load(
+    tmp_path, changes, said
+):
+    recipe = Recipe().override({"inpaint.model": str(tiny.sd(tmp_path / "sd"))})
+    with Toolbox(recipe) as toolbox:
+        assert toolbox.engine.engine._pipe is None
+        with pytest.raises(UsageError, match=said):
+            _ = toolbox.using(recipe.override(changes)).engine
+        assert toolbox.engine.engine._pipe is None

@@ -61,6 +61,10 @@ class Engine(Protocol):
     @property
     def facts(self) -> EngineFacts: ...
 
+    def check(self, settings: Inpaint) -> None:
+        """Raises UsageError for settings that it cannot obey. Loads no weights."""
+        ...
+
     def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
         """One Patch a Crop, in order, as one batch of equal size and strength.
 

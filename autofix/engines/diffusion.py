@@ -69,29 +69,29 @@ class DiffusionEngine:
         else:
             self._has_unet = "unet" in read_index(source.path)
             facts, own = read_facts(source.path, source.name), read_own(source.path)
-        facts = with_vae(facts, self._vae)
-        self._set_up(facts, own, facts.prediction, settings)
-        if facts.reads_prompt:
-            check_loras(settings.prompt)
+        self._set_up(with_vae(facts, self._vae), own, settings)
 
-    def _set_up(
-        self, facts: EngineFacts, own: Mapping[str, Any], prediction: str, settings: Inpaint
-    ) -> None:
+    def _set_up(self, facts: EngineFacts, own: Mapping[str, Any], settings: Inpaint) -> None:
         self.facts = facts
-        self._own_sampler = settings.sampler == "auto" and not own.get("sampler")
-        self.sampler = facts.sampler if settings.sampler == "auto" else settings.sampler
-        if not self._own_sampler:
-            check_sampler(self.sampler, prediction=prediction)
+        self._usual_sampler = facts.sampler if own.get("sampler") else ""
         self._whole_crop = own.get("conditioning") == "crop"
         self._coarse_sigma = float(own.get("coarse_from_crop", 0))
         self._settings = settings
         self._pipe: Any = None
+        self._own_scheduler: Any = None
+        self._sampler = ""
         self._encoder: PromptEncoder | None = None
         self._loras = LoraSwitch(None)
         self._vram, self._precision = settings.vram, PRECISIONS[0]
         self._widths: dict[tuple[int, int], int] = {}
         self._control = ControlNets()
+        self.check(settings)
+
+    def check(self, settings: Inpaint) -> None:
+        """See `Engine.check`."""
         self._check(settings)
+        if self.facts.reads_prompt:
+            check_loras(settings.prompt)
 
     def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
         """See `Engine.repaint`. Raises ModelError where the weights cannot be loaded.
@@ -103,6 +103,7 @@ class DiffusionEngine:
 
         self._loaded()
         self._check(settings)
+        self._take(self._sampler_of(settings))
         settings = settings.model_copy(update={"vram": self._vram})
         wanted, crops = len(crops), self._filled(crops, settings)
         patches: dict[int, Patch] = {}
@@ -228,7 +229,9 @@ class DiffusionEngine:
         return painted + np.asarray(cv2.GaussianBlur(drift, (0, 0), self._coarse_sigma), np.float32)
 
     def _check(self, settings: Inpaint) -> None:
-        """Raises ModelError or RecipeError for a setting that means nothing with this model."""
+        """`check` without a look at the prompt, whose LoRAs may have to be searched for."""
+        if sampler := self._sampler_of(settings):
+            check_sampler(sampler, prediction=self.facts.prediction)
         check_guidance(settings, self.facts.name, has_unet=self._has_unet)
         usable = self._has_unet and self.facts.reads_prompt
         self._control.check(settings, model=self.facts.name, usable=usable)
@@ -247,6 +250,17 @@ class DiffusionEngine:
                 "set inpaint.soft to false and inpaint.masked_content to original or fill",
             )
 
+    def _sampler_of(self, settings: Inpaint) -> str:
+        """The sampler's name; empty means the scheduler that came with the model."""
+        return self._usual_sampler if settings.sampler == "auto" else settings.sampler
+
+    def _take(self, sampler: str) -> None:
+        """Denoise by this sampler from now on."""
+        if sampler != self._sampler:
+            own = self._own_scheduler
+            self._pipe.scheduler = scheduler(sampler, own.config) if sampler else own
+            self._sampler = sampler
+
     def _loaded(self) -> Any:
         if self._pipe is None:
             settings, precision = self._settings, self._precision
@@ -257,13 +271,11 @@ class DiffusionEngine:
                 if self._vae:
                     put_vae(pipe, self._vae)
             self._vram = settle(pipe, settings, vram=self._vram, precision=precision)
-            self._pipe = pipe
+            self._pipe, self._own_scheduler, self._sampler = pipe, pipe.scheduler, ""
             self._loras = LoraSwitch(pipe)
             if reads_clip(pipe):
                 own = embeddings_for(pipe, trust_pickle=settings.trust_pickle)
                 self._encoder = PromptEncoder(pipe, own)
-            if not self._own_sampler:
-                self._pipe.scheduler = scheduler(self.sampler, self._pipe.scheduler.config)
         return self._pipe
 
 
@@ -284,8 +296,7 @@ class PipelineEngine(DiffusionEngine):
         self._given = pipe
         self._parts: list[Any] = []
         self._has_unet = hasattr(pipe, "unet")
-        facts = pipeline_facts(pipe)
-        self._set_up(facts, {}, facts.prediction, settings)
+        self._set_up(pipeline_facts(pipe), {}, settings)
         self._loaded()
 
     def with_precision(self, precision: Precision) -> bool:
@@ -302,12 +313,8 @@ class PipelineEngine(DiffusionEngine):
         same = len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts))
         if self._pipe is None or not same:
             self._pipe, self._parts = _inpainting_of(given), parts
-        config = given.scheduler.config
-        self._pipe.scheduler = (
-            type(given.scheduler).from_config(config)
-            if self._own_sampler
-            else scheduler(self.sampler, config)
-        )
+        self._own_scheduler = type(given.scheduler).from_config(given.scheduler.config)
+        self._pipe.scheduler, self._sampler = self._own_scheduler, ""
         self._encoder = PromptEncoder(self._pipe) if reads_clip(self._pipe) else None
         return self._pipe
 

@@ -16,6 +16,9 @@ class NullEngine:
 
     facts = EngineFacts(name="null", identity="null", size=SizeRule(512), reads_prompt=False)
 
+    def check(self, settings: Inpaint) -> None:
+        """Nothing can be wrong."""
+
     def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
         """The crops' own pixels."""
         return [

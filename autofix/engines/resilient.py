@@ -72,6 +72,10 @@ class Resilient:
         """The engine's own."""
         return self.engine.facts
 
+    def check(self, settings: Inpaint) -> None:
+        """See `Engine.check`."""
+        self.engine.check(settings)
+
     def close(self) -> None:
         """Close the engine."""
         self.engine.close()

@@ -82,6 +82,9 @@ class RestorationEngine:
         self._dtype = "bfloat16" if "bfloat16" in str(dtype) else "float32"
         self._model: Any = None
 
+    def check(self, settings: Inpaint) -> None:
+        """See `Engine.check`: what it cannot obey means nothing to it."""
+
     def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
         """See `Engine.repaint`. Raises ModelError where the weights cannot be loaded."""
         if self._model is None:

@@ -38,17 +38,12 @@ SIGMA_MIN, SIGMA_MAX = 0.0291675, 14.614642
 
 
 def engines(root, prediction):
-    """One engine a sampler, all with the weights of one tiny SD."""
+    """A tiny SD, asked for one sampler after the other."""
     folder = tiny.sd(root / prediction, prediction=prediction)
-    first = DiffusionEngine(folder, Inpaint(sampler="Euler"))
-    first._loaded()
+    engine = DiffusionEngine(folder, Inpaint())
 
     def repaint(batch, **settings):
-        settings = Inpaint(steps=6, **settings)
-        engine = DiffusionEngine(folder, settings)
-        engine._pipe, engine._encoder = first._pipe, first._encoder
-        first._pipe.scheduler = scheduler(engine.sampler, first._pipe.scheduler.config)
-        return [patch.pixels for patch in engine.repaint(batch, settings)]
+        return [patch.pixels for patch in engine.repaint(batch, Inpaint(steps=6, **settings))]
 
     return repaint
 

@@ -302,8 +302,9 @@ def test_what_its_owner_changes_holds_for_the_fix(load, attach):
 
 def test_a_sampler_that_the_recipe_names_is_taken(load, attach):
     pipe = attach(load(), inpaint__sampler="Euler a")
+    call(pipe, 1)
     engine = attachment(pipe)._fixer.pipeline.engines[0].engine
-    assert type(engine._loaded().scheduler).__name__ == "EulerAncestralDiscreteScheduler"
+    assert type(engine._pipe.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     assert type(pipe.scheduler) is DDIMScheduler
 
 

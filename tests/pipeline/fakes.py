@@ -38,6 +38,9 @@ class Painter:
         self.facts = EngineFacts("painter", "painter-1", SizeRule(native), frozenset(labels))
         self.batches = []
 
+    def check(self, settings):
+        pass
+
     def repaint(self, crops, settings):
         self.batches.append(list(crops))
         return [self.patch(crop) for crop in crops]

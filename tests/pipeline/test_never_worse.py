@@ -32,6 +32,9 @@ class Breaker:
         self.facts = EngineFacts("breaker", "breaker-1", SizeRule(192), faithful=True)
         self.kinds = kinds
 
+    def check(self, settings):
+        pass
+
     def repaint(self, crops, settings):
         return [self.patch(crop) for crop in crops]
 
