@@ -25,8 +25,8 @@ class DetectorSettings:
         are not seen, and half of it takes four times as long. Faces: 160; hands: 200.
     device: yolo: "cpu", "cuda", "cuda:1", "mps"; None lets the library choose. mediapipe runs on
         the CPU.
-    trust_pickle: yolo: load a .pt that holds more than known model classes. It can run any code:
-        only for files that you made or whose maker you trust.
+    trust_pickle: yolo: load a .pt whole, where otherwise its data alone are taken. It can run any
+        code: only for files that you made or whose maker you trust.
 
     Raises DetectorError where a value is out of range.
     """

@@ -13,19 +13,20 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from detectors.base import Closing, Pixels, check_pictures
 from detectors.detection import Detection, Point, in_order
 from detectors.errors import DetectorError
-from detectors.onnx_header import QUIET, OnnxHeader, failures, read_header
+from detectors.onnx_header import OnnxHeader, failures, read_header
 from detectors.overlap import suppress
 from detectors.settings import DEFAULTS, DetectorSettings
 from detectors.tiling import Window, is_cut, tiles
 from detectors.untouched import patched, process_untouched
+from detectors.yolo_build import OTHER_TASKS, build_model
+from detectors.yolo_checkpoint import CheckpointError, read_checkpoint
 
 CONFIDENCE = 0.3  # ADetailer's
 IOU, IMAGE_SIZE = 0.7, 640  # ultralytics' own
@@ -45,12 +46,14 @@ class YoloDetector(Closing):
     path: a .pt of ultralytics, or an .onnx exported by it; detection or segmentation. The model is
     loaded once, here. Labels are the model's class names, of which `DetectorSettings.classes`
     keeps some. With a segmentation model each detection has a polygon: the outline of the largest
-    piece of its mask, through the middles of its outermost pixels. Loading touches no network,
-    installs nothing and leaves the process's threads, environment and print options as they were.
+    piece of its mask, through the middles of its outermost pixels. Loading installs nothing and
+    leaves the process's threads, environment and print options as they were.
 
-    Raises DetectorError for a file that is missing, damaged, of another task or that would run
-    code when loaded (see `DetectorSettings.trust_pickle`), an unknown class name, and a device
-    that is not there.
+    Of a .pt only the data are taken, and the model is built from them afresh: nothing in it runs
+    unless `DetectorSettings.trust_pickle` is set. Opening it asks no network and writes no file.
+
+    Raises DetectorError for a file that is missing, damaged, of another task or that cannot be
+    taken so, an unknown class name, and a device that is not there.
     """
 
     def __init__(self, path: Path, settings: DetectorSettings = DEFAULTS) -> None:
@@ -60,11 +63,7 @@ class YoloDetector(Closing):
         self._settings = settings
         self._header = read_header(path) if path.suffix.lower() == ".onnx" else None
         self._model: Any = _load(path, self._header, trust_pickle=settings.trust_pickle)
-        if self._model.task not in TASKS:
-            raise DetectorError(
-                f"{path.name} is a model for the task {self._model.task!r}: "
-                f"use one for {' or '.join(TASKS)}"
-            )
+        _check_task(path, self._model.task)
         self._classes: tuple[int, ...] | None = None
         self._warm_up(path)
         names: dict[int, str] = self._model.names
@@ -223,26 +222,38 @@ def _load(path: Path, header: OnnxHeader | None, *, trust_pickle: bool) -> Any:
     with _library() as ultralytics:
         if header is not None:
             return ultralytics.YOLO(str(path.resolve()), task=header.task)
-        from ultralytics.nn import tasks
+        if trust_pickle:
+            return _load_trusted(ultralytics, path)
+        try:
+            checkpoint = read_checkpoint(path)
+            _check_task(path, OTHER_TASKS.get(checkpoint.kind, TASKS[0]))
+            return build_model(checkpoint)
+        except CheckpointError as error:
+            raise DetectorError(
+                f"{path} is not a YOLO checkpoint that can be loaded safely: {error}. Export it to "
+                "ONNX (yolo export format=onnx model=...) where it was made; or set trust_pickle "
+                "if you trust its maker, for then it can run any code"
+            ) from error
 
-        if not trust_pickle:
-            _check_safe_loading(tasks)
-        with patched(tasks, "SAFE_LOAD", not trust_pickle), _plain(path) as plain:
-            try:
-                return ultralytics.YOLO(str(plain))
-            except (*_REFUSALS, pickle.UnpicklingError, EOFError) as error:
-                why = str(error.__cause__ or error).strip()
-                raise DetectorError(_refusal(path, why, trusted=trust_pickle)) from error
+
+def _check_task(path: Path, task: str) -> None:
+    if task not in TASKS:
+        raise DetectorError(
+            f"{path.name} is a model for the task {task!r}: use one for {' or '.join(TASKS)}"
+        )
 
 
-def _refusal(path: Path, why: str, *, trusted: bool) -> str:
-    if trusted:
-        return f"{path} is not a YOLO checkpoint that can be loaded: {why}"
-    return (
-        f"{path} is not a YOLO checkpoint that can be loaded safely: it is damaged, or holds more "
-        "than known model classes and could run any code. Set trust_pickle to load it all the "
-        f"same, if you trust whoever made it. ({why})"
-    )
+def _load_trusted(ultralytics: Any, path: Path) -> Any:
+    from ultralytics.nn import tasks
+
+    with patched(tasks, "SAFE_LOAD", False), _plain(path) as plain:
+        try:
+            return ultralytics.YOLO(str(plain))
+        except (*_REFUSALS, pickle.UnpicklingError, EOFError) as error:
+            why = str(error.__cause__ or error).strip()
+            raise DetectorError(
+                f"{path} is not a YOLO checkpoint that can be loaded: {why}"
+            ) from error
 
 
 @contextmanager
@@ -257,15 +268,22 @@ def _library() -> Generator[Any, None, None]:
                 f"YOLO models need ultralytics, which cannot be imported ({error}): "
                 "pip install ultralytics"
             ) from error
-        from ultralytics.utils import checks, events
+        from ultralytics.nn import tasks
+        from ultralytics.utils import checks, downloads, events
 
         events.events.enabled = False
-        if ours:  # a host that imported it before us has chosen where it logs
+        if ours:  # a host that imported it before us has chosen for itself
+            tasks.SAFE_LOAD = True
+            downloads.safe_download = _refuse_download
             log = logging.getLogger("ultralytics")
             log.handlers.clear()  # it writes to stdout, which belongs to the command
             log.propagate = True
             log.setLevel(logging.WARNING)
-        with patched(checks, "AUTOINSTALL", False):
+        with (
+            patched(checks, "AUTOINSTALL", False),
+            patched(tasks, "SAFE_LOAD", True),
+            patched(downloads, "safe_download", _refuse_download),
+        ):
             yield ultralytics
 
 
@@ -277,22 +295,12 @@ def _environment() -> dict[str, str]:
         folder = tempfile.mkdtemp(prefix="autofix-ultralytics-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     calm = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
-    return QUIET | calm | ({"YOLO_CONFIG_DIR": folder} if folder else {})
+    return calm | ({"YOLO_CONFIG_DIR": folder} if folder else {})
 
 
-def _check_safe_loading(tasks: ModuleType) -> None:
-    import torch
-
-    if not hasattr(tasks, "SAFE_LOAD"):
-        raise DetectorError(
-            "this ultralytics cannot load a .pt without running code in it: "
-            "pip install -U ultralytics, or set trust_pickle if you trust the file's maker"
-        )
-    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
-        raise DetectorError(
-            f"torch {torch.__version__} cannot load a .pt without running code in it: "
-            "pip install 'torch>=2.6', or set trust_pickle if you trust the file's maker"
-        )
+def _refuse_download(*args: object, **kwargs: object) -> NoReturn:
+    """In the place of ultralytics' downloads, which a model file could ask for."""
+    raise ConnectionError(f"a model asks for a download, which is off: {args or kwargs}")
 
 
 @contextmanager

@@ -63,19 +63,11 @@ def hands(hand_model: Path):
 def shape_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that train_shapes.py fills, with models for three tasks."""
     folder = tmp_path_factory.mktemp("shape-models")
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "OMP_WAIT_POLICY": "passive",
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
-        "YOLO_CONFIG_DIR": str(folder),
-        "MPLCONFIGDIR": str(folder),
-    }
     script = Path(__file__).with_name("train_shapes.py")
     running = {
         task: subprocess.Popen(
             [sys.executable, str(script), task, str(folder)],
-            env=environment,
+            env=quiet_environment(folder),
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,3 +79,25 @@ def shape_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         said, _ = process.communicate(timeout=600)
         assert process.returncode == 0, f"training the {task} model failed:\n{said[-3000:]}"
     return folder
+
+
+@pytest.fixture(scope="session")
+def yolo_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that yolo_kinds.py fills: NAME.pt of each of its KINDS, and told.pt."""
+    folder = tmp_path_factory.mktemp("yolo-kinds")
+    script = Path(__file__).with_name("yolo_kinds.py")
+    command = [sys.executable, str(script), str(folder)]
+    subprocess.run(command, env=quiet_environment(folder), cwd=folder, check=True, timeout=600)
+    return folder
+
+
+def quiet_environment(folder: Path) -> dict[str, str]:
+    """For a process that uses ultralytics as it comes: nothing is sent, files go to the folder."""
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OMP_WAIT_POLICY": "passive",
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_CONFIG_DIR": str(folder),
+        "MPLCONFIGDIR": str(folder),
+    }

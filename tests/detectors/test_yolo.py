@@ -248,22 +248,6 @@ def test_trust_for_one_file_is_no_trust_for_the_next(malicious, shape_models):
     assert not marker.exists()
 
 
-def test_an_ultralytics_that_cannot_load_safely_is_refused(shape_models, monkeypatch):
-    from ultralytics.nn import tasks
-
-    monkeypatch.delattr(tasks, "SAFE_LOAD")
-    with pytest.raises(DetectorError, match="pip install -U ultralytics, or set trust_pickle"):
-        YoloDetector(shape_models / "detect.pt", CPU)
-
-
-def test_a_torch_that_cannot_load_safely_is_refused(shape_models, monkeypatch):
-    import torch
-
-    monkeypatch.delattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
-    with pytest.raises(DetectorError, match=r"pip install 'torch>=2\.6'"):
-        YoloDetector(shape_models / "detect.pt", CPU)
-
-
 @pytest.mark.parametrize("content", [b"", b"junk" * 100, b"PK\x03\x04" + b"junk" * 100])
 @pytest.mark.parametrize("trusted", [False, True])
 def test_a_damaged_checkpoint_is_named(tmp_path, content, trusted):

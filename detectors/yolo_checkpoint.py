@@ -1,0 +1,312 @@
+"""The data in a YOLO checkpoint (.pt), read without running any of its code.
+
+Such a file is a zip archive: a pickle, and the bytes of each tensor. The pickle is read here with
+stand-ins for every class and function that it names, so that nothing of it is ever called.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectors.errors import DetectorError
+
+PICKLE_BYTES = 2**22
+"""Bytes of a pickle, and of the archive's directory, at most: those of ultralytics' own models have
+under half a million."""
+
+CLASSES = 1_000
+"""Classes and functions that a pickle may name at most."""
+
+MODULES = 20_000
+"""Modules of a model at most, and how often its pickle may show one."""
+
+DEPTH = 40
+"""How deep modules, or lists and dictionaries in a model's configuration, may be nested."""
+
+VALUES = 20_000
+"""Values in a model's configuration at most."""
+
+TEXT = 500
+"""Signs of a name at most."""
+
+STORAGES = {
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "DoubleStorage": "float64",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+}
+"""What a pickle calls the bytes of a tensor -> the tensor's type."""
+
+
+class CheckpointError(DetectorError):
+    """Why a checkpoint is not taken: the reason alone, without its path."""
+
+
+DAMAGE = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What reading a file that is no checkpoint, or a damaged one, raises."""
+
+
+@dataclass(frozen=True, eq=False)
+class YoloCheckpoint:
+    """What a checkpoint says of its model, as plain data.
+
+    kind: the name of the model's class. config: its yaml, in plain lists, dictionaries, texts and
+    numbers. names: class number -> name. tensors: parameters and buffers by their dotted names.
+    layers: the model, under "", and all its modules by their dotted names.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    names: dict[int, str]
+    tensors: Mapping[str, Any]
+    layers: Mapping[str, Layer]
+
+
+def read_checkpoint(path: Path) -> YoloCheckpoint:
+    """Read a .pt that ultralytics saved. Runs nothing in it, and takes memory for its size alone.
+
+    Raises CheckpointError for a file that is damaged, too large, of another
+    kind, or that holds more than a model's data.
+    """
+    try:
+        model = _find_model(_unpickle(path))
+        config, names = _plain(model.get("yaml")), _plain(model.get("names"))
+        names = dict(enumerate(names)) if isinstance(names, list) else names
+        if not isinstance(config, dict) or not isinstance(names, dict):
+            raise CheckpointError("it has no yaml or no class names")
+        layers = dict(_layers(model))
+        return YoloCheckpoint(
+            kind=model.kind,
+            config=config,
+            names={int(number): str(name) for number, name in names.items()},
+            tensors=dict(_tensors(layers)),
+            layers=layers,
+        )
+    except RecursionError as error:
+        raise CheckpointError("it is nested too deeply") from error
+    except DAMAGE as error:
+        raise CheckpointError(f"it is damaged or no checkpoint ({error})") from error
+
+
+_NOTHING: dict[Any, Any] = {}
+
+
+class Layer:
+    """Stands for an object of any class that a pickle names: it keeps its attributes as data."""
+
+    __slots__ = ("attributes",)
+
+    kind = ""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Layer:
+        made = object.__new__(cls)
+        made.attributes = _NOTHING
+        return made
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Whatever the class would do with its arguments."""
+
+    def __setstate__(self, state: object) -> None:
+        self.attributes = dict.copy(state) if isinstance(state, dict) else _NOTHING
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute, or the default."""
+        return self.attributes.get(name, default)
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """The attributes that have a text for a name."""
+        return ((name, each) for name, each in self.attributes.items() if isinstance(name, str))
+
+
+class _Unpickler(pickle._Unpickler):
+    """Gives a stand-in for everything that a pickle names, but for tensors and dictionaries.
+
+    Python's own implementation: that in C allocates memory for whatever numbers a pickle states.
+    """
+
+    def __init__(self, data: bytes, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(io.BytesIO(data))
+        self._archive = archive
+        self._root = root
+        self._named: dict[tuple[str, str], Any] = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): _TensorMaker(),
+            ("torch._utils", "_rebuild_parameter"): _ParameterMaker(),
+        }
+        self._storages: dict[tuple[str, str], Any] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._named:
+            if len(self._named) > CLASSES:
+                raise pickle.UnpicklingError(f"it names more than {CLASSES} classes")
+            own = {"kind": name.rpartition(".")[2], "__slots__": ()}
+            self._named[module, name] = type("Layer", (Layer,), own)
+        return self._named[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        import torch
+
+        tag, kind, key, _, _ = pid
+        if tag != "storage" or not (isinstance(kind, type) and issubclass(kind, Layer)):
+            raise pickle.UnpicklingError(f"it refers to {tag!r}")
+        if (kind.kind, key) not in self._storages:
+            data = bytearray(self._archive.read(f"{self._root}data/{key}"))
+            dtype = getattr(torch, STORAGES[kind.kind])
+            storage = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+            self._storages[kind.kind, key] = storage
+        return self._storages[kind.kind, key]
+
+
+class _TensorMaker:
+    """Makes a tensor of a storage."""
+
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: int, size: Any, stride: Any, *_: object) -> Any:
+        if not _is_tensor(storage):
+            raise pickle.UnpicklingError("a tensor has no storage")
+        return storage.as_strided(tuple(size), tuple(stride), offset)
+
+
+class _ParameterMaker:
+    """Gives a parameter's tensor."""
+
+    __slots__ = ()
+
+    def __call__(self, tensor: Any, *_: object) -> Any:
+        return tensor
+
+
+class _ArchiveFile(io.FileIO):
+    """Refuses a large directory before zipfile reads it, as each of its entries takes memory."""
+
+    most = PICKLE_BYTES
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > self.most:
+            raise CheckpointError(f"its directory has {size} bytes")
+        return super().read(size)
+
+
+def _unpickle(path: Path) -> Any:
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError("it is no zip archive, as torch has written since version 1.6")
+    with _ArchiveFile(path) as file, zipfile.ZipFile(file) as archive:
+        file.most = path.stat().st_size
+        members = archive.infolist()
+        pickles = [each for each in members if each.filename.endswith("/data.pkl")]
+        stored = all(each.compress_type == zipfile.ZIP_STORED for each in members)
+        if not stored or sum(each.file_size for each in members) > path.stat().st_size:
+            raise CheckpointError("it is compressed, which torch's files are not")
+        if len(pickles) != 1 or any(each.filename.endswith("/constants.pkl") for each in members):
+            raise CheckpointError("it is TorchScript, or not one checkpoint")
+        if pickles[0].file_size > PICKLE_BYTES:
+            raise CheckpointError(f"its pickle has {pickles[0].file_size} bytes")
+        root = pickles[0].filename.removesuffix("data.pkl")
+        return _Unpickler(archive.read(pickles[0]), archive, root).load()
+
+
+def _find_model(data: Any) -> Layer:
+    """The model of a checkpoint: its moving average where it has one."""
+    if not isinstance(data, dict):
+        raise CheckpointError("it holds no dictionary with a model")
+    model = data.get("ema") or data.get("model")
+    if not isinstance(model, Layer):
+        raise CheckpointError("it holds no model")
+    return model
+
+
+def _layers(model: Layer) -> Iterator[tuple[str, Layer]]:
+    count = 0
+    waiting: list[tuple[str, Layer, int]] = [("", model, 0)]
+    while waiting:
+        name, layer, depth = waiting.pop()
+        count += 1
+        if count > MODULES or depth > DEPTH:
+            raise CheckpointError(f"it has more than {MODULES} modules, or nests them too deeply")
+        yield name, layer
+        for own, child in _entries(layer, "_modules"):
+            if child is not None and not isinstance(child, Layer):
+                raise CheckpointError(f"its module {name}.{own} is none")
+            if child is not None:
+                waiting.append((f"{name}.{own}".lstrip("."), child, depth + 1))
+
+
+def _tensors(layers: Mapping[str, Layer]) -> Iterator[tuple[str, Any]]:
+    """Parameters and persistent buffers, by dotted name as in a state dict."""
+    for prefix, layer in layers.items():
+        passing = layer.get("_non_persistent_buffers_set") or ()
+        for place in ("_parameters", "_buffers"):
+            for name, value in _entries(layer, place):
+                if _is_tensor(value) and not (place == "_buffers" and name in _listed(passing)):
+                    yield f"{prefix}.{name}".lstrip("."), value
+
+
+def _entries(module: Layer, place: str) -> Iterator[tuple[str, Any]]:
+    held = module.get(place)
+    for name, value in dict.items(held) if isinstance(held, dict) else ():
+        if not isinstance(name, str):
+            raise CheckpointError(f"{place} holds {name!r}")
+        yield name, value
+
+
+def _listed(values: Any) -> tuple[Any, ...]:
+    return tuple(values) if isinstance(values, (set, list, tuple)) else ()
+
+
+def _is_tensor(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def _plain(value: Any, *, depth: int = 0, budget: list[int] | None = None) -> Any:
+    """A copy in plain types. Raises CheckpointError for other types, and for too many values."""
+    budget = [VALUES] if budget is None else budget
+    budget[0] -= 1
+    if budget[0] < 0 or depth > DEPTH:
+        raise CheckpointError("its configuration is too large")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)) and abs(value) <= 2**40 and math.isfinite(value):
+        return value
+    if isinstance(value, str) and len(value) <= TEXT:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(each, depth=depth + 1, budget=budget) for each in value]
+    if isinstance(value, dict):
+        return {
+            _plain(key, depth=depth + 1, budget=budget): _plain(
+                each, depth=depth + 1, budget=budget
+            )
+            for key, each in dict.items(value)
+        }
+    raise CheckpointError(f"its configuration holds a {type(value).__name__}")
