@@ -6,6 +6,7 @@ The public names, loaded when first used; `import autofix` itself loads nothing 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from autofix.values import Picture as Picture
     from autofix.values import Region as Region
     from autofix.values import RegionResult as RegionResult
+
+# onnxruntime reads this when it is imported, by whichever library: it then reports to nobody.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "AutofixError": "autofix.errors",

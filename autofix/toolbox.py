@@ -23,6 +23,7 @@ from detectors.outlined import Outlined
 from detectors.registry import kind_of, open_detector
 from detectors.settings import DetectorSettings
 from detectors.turned import Turned
+from detectors.untouched import light_imports
 from weights.download import Progress
 from weights.environment import default_store, hub, offline
 from weights.errors import WeightsError
@@ -240,6 +241,8 @@ class Toolbox:
         )
 
     def _open_engine(self, *, weights: bool = True) -> Engine:
+        with light_imports():
+            import torch  # noqa: F401
         given = self.recipe.inpaint.model
         if self._pipe is not None:
             from autofix.engines.diffusion import PipelineEngine

@@ -5,3 +5,10 @@ Import from the module that defines a name: `detectors.registry.open_detector` o
 `detectors.detection.Detection` is what it finds, `detectors.base.Detector` is what it promises,
 `detectors.errors.DetectorError` is what it raises. Model libraries are imported on first use.
 """
+
+from __future__ import annotations
+
+import os
+
+# onnxruntime reads this when it is imported, by whichever library: it then reports to nobody.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

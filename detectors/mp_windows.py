@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from abc import abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,11 @@ import numpy as np
 from detectors.base import Closing, Pixels, check_pictures
 from detectors.detection import Detection, in_order
 from detectors.errors import DetectorError
+from detectors.mp_task import MediapipeTask, quiet_stderr
 from detectors.overlap import heaps
 from detectors.settings import DetectorSettings
 from detectors.tiling import SizeWh, Window, around, halves, is_cut, pyramid, take
+from detectors.untouched import light_imports
 
 CONFIDENCE = 0.75
 IOU = 0.3
@@ -30,8 +30,6 @@ SUPPORT = 0.5
 
 # A box this near to a window's inner edge (in parts of its side) is probably a part of something.
 MARGIN = 0.02
-
-_STDERR = threading.Lock()
 
 
 class WindowedTask(Closing):
@@ -73,10 +71,11 @@ class WindowedTask(Closing):
         self._confidence = CONFIDENCE if settings.confidence is None else settings.confidence
         self._iou = IOU if settings.iou is None else settings.iou
         self._seen = False
-        self._task = self._start(path)
+        self._task = MediapipeTask(lambda: self._start(path), side=side)
+        self._task.open()
         # MediaPipe's own __del__ complains when it runs as the interpreter ends; this closes
         # before that.
-        self._finish = weakref.finalize(self, _close, self._task)
+        self._finish = weakref.finalize(self, self._task.close)
 
     @abstractmethod
     def _open(self, vision: Any, options: Any) -> Any:
@@ -99,7 +98,7 @@ class WindowedTask(Closing):
             raise DetectorError(f"the detector {self.name} was closed: open it again")
         # It complains once of how a view lies in memory: with its first views, or never. Later on
         # nothing is hidden, for other threads may have something to say.
-        with nullcontext() if self._seen else _quiet():
+        with nullcontext() if self._seen else quiet_stderr():
             found = [self._detect_one(np.ascontiguousarray(pixels)) for pixels in pictures]
         self._seen = self._seen or bool(pictures)
         return found
@@ -148,66 +147,26 @@ class WindowedTask(Closing):
         found = []
         for window in windows:
             margin = MARGIN * window.size_wh[0]
-            for seen in self._read(self._run(take(halved, window, seen_at_wh=view_wh))):
+            for seen in self._read(self._task.detect(take(halved, window, seen_at_wh=view_wh))):
                 there = window.to_picture(seen, seen_at_wh=view_wh)
                 if not is_cut(there.box_xyxy, window, size_wh=size_wh, margin_px=margin):
                     found.append(there)
         return found
 
-    def _run(self, view: Pixels) -> Any:
-        import mediapipe
-
-        return self._task.detect(
-            mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=view)
-        )
-
     def _start(self, path: Path) -> Any:
-        with _quiet():
-            try:
+        """Raises DetectorError where mediapipe is missing or the file is no such model."""
+        try:
+            with light_imports():
                 from mediapipe.tasks.python import BaseOptions, vision
-            except ImportError as error:
-                raise DetectorError(
-                    f"{self.name} needs mediapipe, which cannot be imported ({error}): "
-                    "pip install 'mediapipe>=0.10.31'"
-                ) from error
-            try:
-                # Read here, because MediaPipe cannot open every path that Python can.
-                task = self._open(vision, BaseOptions(model_asset_buffer=path.read_bytes()))
-            except (RuntimeError, ValueError, OSError) as error:
-                raise DetectorError(
-                    f"{path} is not a model that {self.name} can use: {error}"
-                ) from error
-            self._task = task
-            self._run(
-                np.zeros((self._side, self._side, 3), dtype=np.uint8)
-            )  # its last messages come now
-        return task
-
-
-def _close(task: Any) -> None:
-    with _quiet():
+        except ImportError as error:
+            raise DetectorError(
+                f"{self.name} needs mediapipe, which cannot be imported ({error}): "
+                "pip install 'mediapipe>=0.10.31'"
+            ) from error
         try:
-            task.close()
-        except RuntimeError:
-            # Nobody closed it and the interpreter is ending: MediaPipe's worker thread is gone
-            # already. Without its handle, its __del__ keeps still; the system takes back the rest.
-            task._handle = None
-
-
-@contextmanager
-def _quiet() -> Generator[None, None, None]:
-    """Hide what MediaPipe's C++ side writes to stderr; it has no switch for that."""
-    with _STDERR:
-        try:
-            saved = os.dup(2)
-        except OSError:  # no stderr at all, as under pythonw
-            yield
-            return
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(null)
-            os.close(saved)
+            # Read here, because MediaPipe cannot open every path that Python can.
+            return self._open(vision, BaseOptions(model_asset_buffer=path.read_bytes()))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise DetectorError(
+                f"{path} is not a model that {self.name} can use: {error}"
+            ) from error

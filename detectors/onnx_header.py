@@ -9,9 +9,6 @@ from pathlib import Path
 from detectors.errors import DetectorError
 from detectors.untouched import process_untouched
 
-QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
-"""What onnxruntime reads on import; without it, it keeps a device id and writes to its maker."""
-
 
 @dataclass(frozen=True)
 class OnnxHeader:
@@ -34,7 +31,7 @@ def read_header(path: Path) -> OnnxHeader:
     Raises DetectorError if onnxruntime is missing, or the file is damaged or was exported by
     something else.
     """
-    with process_untouched(QUIET):
+    with process_untouched({}):
         return _read(path)
 
 

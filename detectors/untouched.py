@@ -1,12 +1,15 @@
-"""Keep the process as it was while a library that rearranges it is imported or set up."""
+"""Keep the process as it was, and the network unused, while libraries are imported or set up."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 
@@ -21,8 +24,9 @@ def process_untouched(environment: Mapping[str, str]) -> Generator[None, None, N
     OMP_NUM_THREADS, unless already set, is what torch uses now, so that no library takes its
     absence for a wish.
     """
-    import cv2
-    import torch
+    with light_imports():
+        import cv2
+        import torch
 
     before = dict(os.environ)
     printing = np.get_printoptions()
@@ -54,6 +58,59 @@ def _replaced(torch: ModuleType, cv2: ModuleType) -> list[tuple[ModuleType, str]
     from PIL import Image
 
     return [(torch, "save"), (Image, "open"), *((cv2, n) for n in ("imread", "imwrite", "imshow"))]
+
+
+@contextmanager
+def light_imports() -> Generator[None, None, None]:
+    """While this lasts importing torch and mediapipe starts no process and writes no file.
+
+    torch asks ldconfig where a library is, mediapipe's microphone asks gcc too, and its plots
+    import matplotlib, which writes a cache of fonts. Whoever wants the plots gets matplotlib then.
+    """
+    import ctypes.util
+
+    plots = _Later("matplotlib")
+    vars(plots)["pyplot"] = pyplot = _Later("matplotlib.pyplot")
+    unneeded = {"matplotlib": plots, "matplotlib.pyplot": pyplot, "sounddevice": None}
+    absent = {name: each for name, each in unneeded.items() if name not in sys.modules}
+    cast(dict[str, ModuleType | None], sys.modules).update(absent)
+    try:
+        with patched(ctypes.util, "find_library", lambda name: None):
+            yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+@contextmanager
+def kept_from_network() -> Generator[None, None, None]:
+    """While this lasts libcurl reaches nobody, as mediapipe's does to report its use.
+
+    It is told of a proxy of a kind that does not exist, so that it gives up before it looks up a
+    name. `os.environ`, which Python's own libraries read, stays as it is.
+    """
+    for name, value in _NO_WAY_OUT.items():
+        os.putenv(name, value)
+    try:
+        yield
+    finally:
+        for name in _NO_WAY_OUT:
+            if name in os.environ:
+                os.putenv(name, os.environ[name])
+            else:
+                os.unsetenv(name)
+
+
+class _Later(ModuleType):
+    """A module that is imported once something of it is used."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # what the import system itself asks
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+_NO_WAY_OUT = {"https_proxy": "none://", "http_proxy": "none://", "no_proxy": "localhost"}
 
 
 @contextmanager

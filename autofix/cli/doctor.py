@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autofix.errors import AutofixError
+from detectors.untouched import light_imports
 
 if TYPE_CHECKING:
     from autofix.engines.base import EngineFacts
@@ -91,7 +92,8 @@ def _versions() -> Iterator[str]:
 
 def _import_problem(module: str) -> str | None:
     try:
-        importlib.import_module(module)
+        with light_imports():
+            importlib.import_module(module)
     except (ImportError, OSError) as error:
         return missing_library(error) or f"{module} cannot be imported: {error}; install it again"
     return None
