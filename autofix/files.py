@@ -16,6 +16,7 @@ from autofix.decode import PILLOW_ERRORS, Unreadable, decode
 from autofix.encode import encode, format_of
 from autofix.errors import PictureError
 from autofix.finding import Found, find, shown
+from autofix.own_files import check_stays_inside
 from autofix.values import Picture
 
 __all__ = [
@@ -62,11 +63,18 @@ def read(path: Path, *, name: str) -> Picture:
         ) from error
 
 
-def write(picture: Picture, path: Path, *, extra_text: Sequence[tuple[str, str]] = ()) -> None:
+def write(
+    picture: Picture,
+    path: Path,
+    *,
+    extra_text: Sequence[tuple[str, str]] = (),
+    inside: Path | None = None,
+) -> None:
     """Writes the picture in the format of the path's suffix, or in its source's; see `encode`.
 
     Folders are made as needed. The file appears whole or not at all, replacing what was there (a
-    link is replaced, not followed) and keeping that file's permissions. Raises PictureError.
+    link is replaced, not followed) and keeping that file's permissions. Raises PictureError, also
+    where links lead out of the folder `inside`, if it is given.
     """
     kind = format_of(path, otherwise=picture.source.format)
     try:
@@ -76,19 +84,21 @@ def write(picture: Picture, path: Path, *, extra_text: Sequence[tuple[str, str]]
             f"{shown(path)} cannot be written as {kind} ({_reason(error)})",
             "give the input a name that ends in .png",
         ) from error
-    write_bytes(path, data)
+    write_bytes(path, data, inside=inside)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all, making folders as needed. Raises PictureError."""
+def write_bytes(path: Path, data: bytes, *, inside: Path | None = None) -> None:
+    """Writes a file whole or not at all, making folders as needed; see `write`."""
     try:
-        _atomically(path, lambda stream: stream.write(data))
+        _atomically(path, lambda stream: stream.write(data), inside=inside)
     except OSError as error:
         raise _file_error(path, "written", error) from error
 
 
-def copy(source: Path, target: Path, *, content: str | None = None) -> None:
-    """Copies a file byte for byte with its time of change, whole or not at all.
+def copy(
+    source: Path, target: Path, *, content: str | None = None, inside: Path | None = None
+) -> None:
+    """Copies a file byte for byte with its time of change, whole or not at all; see `write`.
 
     Nothing happens where both are one file. Raises PictureError, also for a source that is no
     longer what its content key, where that is given, says.
@@ -107,7 +117,8 @@ def copy(source: Path, target: Path, *, content: str | None = None) -> None:
                 if content not in (None, digest.hexdigest()):
                     raise PictureError(f"{shown(source)} was changed meanwhile", "fix it again")
 
-            _atomically(target, fill, times_ns=(times.st_atime_ns, times.st_mtime_ns))
+            times_ns = (times.st_atime_ns, times.st_mtime_ns)
+            _atomically(target, fill, times_ns=times_ns, inside=inside)
     except OSError as error:
         raise _file_error(source, f"copied to {shown(target)}", error) from error
 
@@ -162,9 +173,15 @@ def sweep(folder: Path, *, deep: bool = True) -> int:
 
 
 def _atomically(
-    path: Path, fill: Callable[[BinaryIO], object], *, times_ns: tuple[int, int] | None = None
+    path: Path,
+    fill: Callable[[BinaryIO], object],
+    *,
+    times_ns: tuple[int, int] | None = None,
+    inside: Path | None = None,
 ) -> None:
     """Fills a temporary file beside the path, brings it to the disk, and renames it."""
+    if inside is not None:
+        check_stays_inside(path, inside)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:

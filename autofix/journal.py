@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from autofix.files import Stamp
+from autofix.own_files import FOLDER, open_own_file
 
-FOLDER = ".autofix"
+NAME = "journal.jsonl"
 
 
 class Journal:
@@ -22,9 +24,11 @@ class Journal:
     """
 
     def __init__(self, out: Path) -> None:
-        self.path = out / FOLDER / "journal.jsonl"
-        self._last = {entry["picture"]: _key(entry) for entry in _read(self.path)}
-        self._file: IO[str] | None = None
+        """Raises UsageError where the file or its folder is not what autofix made."""
+        self.path = out / FOLDER / NAME
+        self._out = out
+        self._last = dict(_read(out))
+        self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
         return self
@@ -70,31 +74,38 @@ class Journal:
             "record": record,
         }
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torn = self.path.is_file() and not self.path.read_bytes().endswith(b"\n")
-            self._file = self.path.open("a", encoding="ascii")
-            if torn and self.path.stat().st_size:
-                self._file.write("\n")
-        self._file.write(json.dumps(entry) + "\n")
+            self._file = open_own_file(self._out, NAME, add=True)
+            assert self._file is not None
+            if _is_torn(self._file):
+                self._file.write(b"\n")
+        self._file.write(json.dumps(entry).encode("ascii") + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._last[picture] = _key(entry)
+        self._last[picture] = content, fingerprint, stamp
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    entries = []
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and {"picture", "content", "fingerprint"} <= entry.keys():
-            entries.append(entry)
-    return entries
+def _read(out: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """Picture -> how it was finished, in the order of the lines; others are passed over."""
+    file = open_own_file(out, NAME)
+    if file is None:
+        return
+    with file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+                picture, content, fingerprint = (
+                    entry[key] for key in ("picture", "content", "fingerprint")
+                )
+                stamp = None if entry.get("stamp") is None else tuple(entry["stamp"])
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                continue
+            if all(isinstance(each, str) for each in (picture, content, fingerprint)):
+                yield picture, (content, fingerprint, stamp)
 
 
-def _key(entry: dict[str, Any]) -> tuple[object, ...]:
-    stamp = entry.get("stamp")
-    return entry["content"], entry["fingerprint"], tuple(stamp) if stamp else None
+def _is_torn(file: IO[bytes]) -> bool:
+    """Whether the last line has no end, as where a run was killed."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"

@@ -70,7 +70,7 @@ def _looked_at(found: Found, pipeline: Pipeline, out: Path | None) -> dict[str, 
         drawn = out / f"{found.relative}.png"
         buffer = io.BytesIO()
         overlay(picture, regions, windows).save(buffer, "PNG")
-        files.write_bytes(drawn, buffer.getvalue())
+        files.write_bytes(drawn, buffer.getvalue(), inside=out)
     records = [region_record(*pair) for pair in zip(regions, windows, strict=True)]
     return _record(
         found, pipeline, status="found", regions=records, output=str(drawn) if drawn else None

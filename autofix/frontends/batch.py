@@ -184,15 +184,16 @@ class Batch:
         }
 
     def _store(self, item: Item, outcome: Outcome, target: Path) -> None:
-        if self.destination.backup is not None and outcome.changed:
-            files.copy(item.found.path, _free(self.destination.backup / item.found.relative))
+        backup, out = self.destination.backup, self.destination.out
+        if backup is not None and outcome.changed:
+            files.copy(item.found.path, _free(backup / item.found.relative), inside=backup)
         if outcome.changed:
-            files.write(outcome.picture, target)
+            files.write(outcome.picture, target, inside=out)
         else:
-            files.copy(item.found.path, target, content=item.content)
+            files.copy(item.found.path, target, content=item.content, inside=out)
         for result in outcome.results:
             for number, candidate in enumerate(result.candidates, start=1):
-                files.write(candidate, _candidate_path(target, result.region, number))
+                files.write(candidate, _candidate_path(target, result.region, number), inside=out)
 
     def _key(self, found: Found) -> str:
         """What the journal knows a picture by: in place, relative names need not differ."""

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from autofix.errors import UsageError
 from autofix.files import shown, write_bytes
-from autofix.journal import FOLDER
+from autofix.own_files import FOLDER, check_own_folder, open_own_file
 
 
 @contextmanager
@@ -25,12 +25,14 @@ def held(out: Path) -> Iterator[None]:
     folder = out / FOLDER
     holder = folder / "lock.pid"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        check_own_folder(out)
+        if (file := open_own_file(out, "lock", add=True)) is not None:
+            file.close()
         lock = FileLock(folder / "lock", timeout=0)
         lock.acquire()
     except Timeout:
         raise UsageError(
-            f"another autofix ({_said(holder)}) puts its results into {shown(out)}",
+            f"another autofix ({_holder_of(out)}) puts its results into {shown(out)}",
             "wait for it or stop it, or give another folder with -o",
         ) from None
     except OSError as error:
@@ -47,8 +49,12 @@ def held(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _said(holder: Path) -> str:
+def _holder_of(out: Path) -> str:
+    """Which process holds the lock, as far as that is known."""
     try:
-        return shown(holder.read_text(encoding="utf-8").strip())
+        if (file := open_own_file(out, "lock.pid")) is not None:
+            with file:
+                return shown(file.read(1000).decode("utf-8").strip())
     except (OSError, UnicodeDecodeError):
-        return "of an unknown process"
+        pass
+    return "of an unknown process"

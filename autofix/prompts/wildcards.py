@@ -12,6 +12,7 @@ and those that begin with # do not count. A brace without its partner is refused
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from pathlib import Path
 from random import Random
 
 from autofix.errors import RecipeError
+from autofix.own_files import check_stays_inside
 
 DEEPEST = 30
 """Choices within choices, at most."""
@@ -169,6 +171,9 @@ def _lines(name: str, folder: str) -> tuple[tuple[float, Text], ...]:
         )
     path = Path(folder).expanduser() / f"{name}.txt"
     try:
+        check_stays_inside(Path(os.path.realpath(path)), path.parents[name.count("/")])
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is no plain file")
         return _read(path, path.stat().st_mtime_ns)
     except (OSError, UnicodeDecodeError) as error:
         raise _no_file(name, folder, error) from error
@@ -188,7 +193,7 @@ def _no_file(name: str, folder: str, error: Exception) -> RecipeError:
     there = sorted(
         path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.txt")
     )
-    near = difflib.get_close_matches(name, there, n=1)
+    near = [each for each in difflib.get_close_matches(name, there, n=2) if each != name]
     reason = getattr(error, "strerror", None) or "it is not UTF-8"
     return RecipeError(
         f"the wildcard __{name}__ cannot be read from {folder} ({reason})",
