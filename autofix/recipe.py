@@ -84,8 +84,8 @@ class Detect(Section):
     )
     trust_pickle: bool = Field(
         False,
-        description="Load a .pt that holds more than model weights. It can run any code: only for "
-        "files whose maker you trust.",
+        description="Load a .pt whole, not its data alone. It can run any code: only for files "
+        "whose maker you trust. A recipe file cannot set it: give --trust-pickle.",
     )
     turns: bool = Field(
         False,
@@ -188,7 +188,7 @@ class CropSection(Section):
     upscaler: str = Field(
         "lanczos",
         description="What scales the crop up: lanczos, or the file of an ESRGAN-type model "
-        "(.safetensors, or .pth with detect.trust_pickle). Needs pip install 'autofix[upscale]'.",
+        "(.safetensors, or .pth with --trust-pickle). Needs pip install 'autofix[upscale]'.",
     )
     min_scale: float = Field(
         0.75,
@@ -250,7 +250,9 @@ class Inpaint(Section):
     )
     revision: str = Field("", description="Hub id: the branch, tag or commit. Empty: the newest.")
     trust_pickle: bool = Field(
-        False, description="Load checkpoints (.ckpt .pt .pth .bin) that can run code."
+        False,
+        description="Load checkpoints (.ckpt .pt .pth .bin) that can run code. A recipe file "
+        "cannot set it: give --trust-pickle.",
     )
     vae: str = Field(
         "",

@@ -7,9 +7,9 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import tomli_w
 from pydantic.fields import FieldInfo
@@ -46,7 +46,21 @@ def load(name_or_file: str) -> Recipe:
         raise RecipeError(
             f"recipe {name_or_file!r} cannot be read: {error}", "mend the file"
         ) from error
+    for place in _trusting(data):
+        raise RecipeError(
+            f"recipe {name_or_file!r} sets {place}, which no file can",
+            "give --trust-pickle if you trust the makers of the model files, for they can run code",
+        )
     return parse({"name": path.stem, **data}, origin=f"recipe {name_or_file!r}")
+
+
+def _trusting(data: Mapping[str, Any]) -> Iterator[str]:
+    """Where a recipe's data ask that model files may run code: a stranger may have written them."""
+    passes = data.get("passes")
+    for each in (data, *(passes if isinstance(passes, list) else ())):
+        for name, section in each.items() if isinstance(each, dict) else ():
+            if isinstance(section, dict) and section.get("trust_pickle", False) is not False:
+                yield f"{name}.trust_pickle"
 
 
 def shipped() -> list[str]:

@@ -95,7 +95,7 @@ def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
             if isinstance(section, Mapping) and section.get("trust_pickle"):
                 each[name] = {k: v for k, v in section.items() if k != "trust_pickle"}
                 notes.append(
-                    f"{name}.trust_pickle was set: set it again if you trust the model files"
+                    f"{name}.trust_pickle was set: give --trust-pickle if you trust the model files"
                 )
     recipe = parse({**data, "passes": passes}, origin=f"the record in {shown(path)}")
     return Imported(recipe, tuple(notes))
