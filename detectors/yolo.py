@@ -229,8 +229,9 @@ def _load(path: Path, header: OnnxHeader | None, *, trust_pickle: bool) -> Any:
             _check_task(path, OTHER_TASKS.get(checkpoint.kind, TASKS[0]))
             return build_model(checkpoint)
         except CheckpointError as error:
+            why = str(error)[:300]
             raise DetectorError(
-                f"{path} is not a YOLO checkpoint that can be loaded safely: {error}. Export it to "
+                f"{path} is not a YOLO checkpoint that can be loaded safely: {why}. Export it to "
                 "ONNX (yolo export format=onnx model=...) where it was made; or set trust_pickle "
                 "if you trust its maker, for then it can run any code"
             ) from error

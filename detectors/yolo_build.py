@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from detectors.untouched import patched
-from detectors.yolo_checkpoint import CheckpointError, Layer, YoloCheckpoint
+from detectors.yolo_checkpoint import MODULES, CheckpointError, Layer, YoloCheckpoint
 
 MODELS = {
     "DetectionModel": ("DetectionModel", "detect"),
@@ -101,6 +102,7 @@ def build_model(checkpoint: YoloCheckpoint) -> BuiltModel:
     Raises CheckpointError for a model that ultralytics does not build from
     its configuration, or that is none of the `MODELS`.
     """
+    import torch
     from ultralytics.nn import tasks
 
     if checkpoint.kind not in MODELS:
@@ -108,7 +110,7 @@ def build_model(checkpoint: YoloCheckpoint) -> BuiltModel:
     name, task = MODELS[checkpoint.kind]
     check_config(checkpoint.config)
     try:
-        with _as_saved(checkpoint):
+        with _as_saved(checkpoint), torch.random.fork_rng(devices=[]):
             _check_size(checkpoint)
             model = getattr(tasks, name)(_scaled(checkpoint.config), ch=CHANNELS, verbose=False)
         _check_layers(model, checkpoint)
@@ -219,6 +221,7 @@ def _check_size(checkpoint: YoloCheckpoint) -> None:
     Seen on torch's meta device, which knows shapes alone.
     """
     import torch
+    from torch.nn.modules.module import register_module_module_registration_hook
     from ultralytics.nn import tasks
 
     def refuse_large(module: object, given: object, result: object) -> None:
@@ -226,7 +229,14 @@ def _check_size(checkpoint: YoloCheckpoint) -> None:
             if isinstance(value, torch.Tensor) and value.numel() > VALUES_OF_A_LAYER:
                 raise CheckpointError(f"a layer of it gives {value.numel()} values")
 
-    with torch.device("meta"), torch.inference_mode():
+    modules = itertools.count()
+
+    def refuse_many(*_: object) -> None:
+        if next(modules) > MODULES:
+            raise CheckpointError(f"its configuration gives more than {MODULES} modules")
+
+    counting = register_module_module_registration_hook(refuse_many)
+    with counting, torch.device("meta"), torch.inference_mode():
         layers, _ = tasks.parse_model(_scaled(checkpoint.config), CHANNELS, verbose=False)
         wanted = {f"model.{name}": each.shape for name, each in layers.state_dict().items()}
         if wanted != {name: each.shape for name, each in checkpoint.tensors.items()}:

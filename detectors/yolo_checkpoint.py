@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from detectors.errors import DetectorError
 
@@ -103,11 +103,14 @@ def read_checkpoint(path: Path) -> YoloCheckpoint:
         if not isinstance(config, dict) or not isinstance(names, dict):
             raise CheckpointError("it has no yaml or no class names")
         layers = dict(_layers(model))
+        tensors = dict(_tensors(layers))
+        if sum(each.numel() for each in tensors.values()) > path.stat().st_size:
+            raise CheckpointError("it has more values than bytes")
         return YoloCheckpoint(
             kind=model.kind,
             config=config,
             names={int(number): str(name) for number, name in names.items()},
-            tensors=dict(_tensors(layers)),
+            tensors=tensors,
             layers=layers,
         )
     except RecursionError as error:
@@ -125,6 +128,7 @@ class Layer:
     __slots__ = ("attributes",)
 
     kind = ""
+    attributes: dict[Any, Any]
 
     def __new__(cls, *args: object, **kwargs: object) -> Layer:
         made = object.__new__(cls)
@@ -133,9 +137,6 @@ class Layer:
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         """Whatever the class would do with its arguments."""
-
-    def __setstate__(self, state: object) -> None:
-        self.attributes = dict.copy(state) if isinstance(state, dict) else _NOTHING
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute, or the default."""
@@ -146,20 +147,31 @@ class Layer:
         return ((name, each) for name, each in self.attributes.items() if isinstance(name, str))
 
 
-class _Unpickler(pickle._Unpickler):
+_PythonUnpickler: Any = pickle._Unpickler
+
+
+class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
     """Gives a stand-in for everything that a pickle names, but for tensors and dictionaries.
 
-    Python's own implementation: that in C allocates memory for whatever numbers a pickle states.
+    Python's own implementation, for that in C allocates memory for whatever numbers a pickle
+    states. It knows the operations of protocol 2, in which torch writes, and what goes into a
+    dictionary or an object is checked here.
     """
+
+    dispatch: ClassVar = {
+        ord(each.code): _PythonUnpickler.dispatch[ord(each.code)]
+        for each in pickletools.opcodes
+        if each.proto <= 2 and each.name != "DICT"
+    }
 
     def __init__(self, data: bytes, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(io.BytesIO(data))
         self._archive = archive
         self._root = root
         self._named: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _TensorMaker(),
-            ("torch._utils", "_rebuild_parameter"): _ParameterMaker(),
+            ("collections", "OrderedDict"): _Maker(_dictionary),
+            ("torch._utils", "_rebuild_tensor_v2"): _Maker(_tensor),
+            ("torch._utils", "_rebuild_parameter"): _Maker(lambda tensor, *_: tensor),
         }
         self._storages: dict[tuple[str, str], Any] = {}
 
@@ -174,9 +186,9 @@ class _Unpickler(pickle._Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         import torch
 
-        tag, kind, key, _, _ = pid
-        if tag != "storage" or not (isinstance(kind, type) and issubclass(kind, Layer)):
-            raise pickle.UnpicklingError(f"it refers to {tag!r}")
+        _, kind, key, _, _ = pid
+        if not (isinstance(kind, type) and issubclass(kind, Layer) and isinstance(key, str)):
+            raise pickle.UnpicklingError("it refers to something else than bytes of its own")
         if (kind.kind, key) not in self._storages:
             data = bytearray(self._archive.read(f"{self._root}data/{key}"))
             dtype = getattr(torch, STORAGES[kind.kind])
@@ -184,25 +196,54 @@ class _Unpickler(pickle._Unpickler):
             self._storages[kind.kind, key] = storage
         return self._storages[kind.kind, key]
 
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
 
-class _TensorMaker:
-    """Makes a tensor of a storage."""
+    def load_setitems(self) -> None:
+        self._set_items(self.pop_mark())
 
-    __slots__ = ()
+    def load_build(self) -> None:
+        state, owner = self.stack.pop(), self.stack[-1]
+        if isinstance(owner, Layer):
+            owner.attributes = state if isinstance(state, dict) else _NOTHING
+        elif not isinstance(owner, dict):
+            raise pickle.UnpicklingError(f"it sets attributes of a {type(owner).__name__}")
 
-    def __call__(self, storage: Any, offset: int, size: Any, stride: Any, *_: object) -> Any:
-        if not _is_tensor(storage):
-            raise pickle.UnpicklingError("a tensor has no storage")
-        return storage.as_strided(tuple(size), tuple(stride), offset)
+    def _set_items(self, items: list[Any]) -> None:
+        """Texts and small numbers are the keys alone: hashing others can take long, or crash."""
+        owner = self.stack[-1]
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            small = isinstance(key, int) and abs(key) <= 2**40
+            if not isinstance(owner, dict) or not (small or isinstance(key, str)):
+                raise pickle.UnpicklingError("it has a dictionary with unusual keys")
+            owner[key] = value
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.BUILD[0]] = load_build
 
 
-class _ParameterMaker:
-    """Gives a parameter's tensor."""
+class _Maker:
+    """A function that a pickle may call."""
 
-    __slots__ = ()
+    __slots__ = ("call",)
 
-    def __call__(self, tensor: Any, *_: object) -> Any:
-        return tensor
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
+
+    def __call__(self, *args: object) -> Any:
+        return self.call(*args)
+
+
+def _dictionary() -> dict[Any, Any]:
+    return {}
+
+
+def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: object) -> Any:
+    if not _is_tensor(storage) or math.prod(size) > storage.numel():
+        raise pickle.UnpicklingError("a tensor has more values than its storage, or none")
+    return storage.as_strided(tuple(size), tuple(stride), offset)
 
 
 class _ArchiveFile(io.FileIO):
@@ -261,12 +302,11 @@ def _layers(model: Layer) -> Iterator[tuple[str, Layer]]:
 
 
 def _tensors(layers: Mapping[str, Layer]) -> Iterator[tuple[str, Any]]:
-    """Parameters and persistent buffers, by dotted name as in a state dict."""
+    """Parameters and buffers, by dotted name as in a state dict."""
     for prefix, layer in layers.items():
-        passing = layer.get("_non_persistent_buffers_set") or ()
         for place in ("_parameters", "_buffers"):
             for name, value in _entries(layer, place):
-                if _is_tensor(value) and not (place == "_buffers" and name in _listed(passing)):
+                if _is_tensor(value):
                     yield f"{prefix}.{name}".lstrip("."), value
 
 
@@ -276,10 +316,6 @@ def _entries(module: Layer, place: str) -> Iterator[tuple[str, Any]]:
         if not isinstance(name, str):
             raise CheckpointError(f"{place} holds {name!r}")
         yield name, value
-
-
-def _listed(values: Any) -> tuple[Any, ...]:
-    return tuple(values) if isinstance(values, (set, list, tuple)) else ()
 
 
 def _is_tensor(value: object) -> bool:

@@ -46,7 +46,7 @@ def test_a_model_told_its_classes_keeps_them(yolo_kinds):
 def layer(kind, **attributes):
     """A stand-in as the unpickler makes one of a class of that name."""
     made = type("Layer", (Layer,), {"kind": kind, "__slots__": ()})()
-    made.__setstate__(attributes)
+    made.attributes = attributes
     return made
 
 

@@ -60,15 +60,6 @@ def test_the_data_of_a_model_are_read(tmp_path):
     }
 
 
-def test_a_buffer_that_is_not_kept_is_no_tensor_of_the_model(tmp_path):
-    passing = called(named("__builtin__", "set"), b"]" + text("anchors") + b"a")
-    held = module(
-        _buffers=mapping(anchors=TENSOR, mean=TENSOR), _non_persistent_buffers_set=passing
-    )
-    path = write_checkpoint(tmp_path / "m.pt", model(_modules=mapping(m=held)), storages=FOUR)
-    assert "m.mean" in read_checkpoint(path).tensors
-
-
 def nested(depth):
     """Modules one in the other."""
     made = module()
@@ -123,6 +114,40 @@ ATTACKS = {
     "modules shared": dict_of(model=shared(60)),
     "tuples 100,000 deep": b"(" * 100_000 + b"t" * 100_000,
     "a list in itself": b"]q\x00h\x00a",
+    "a key 300,000 deep": b"}" + b"(" * 300_000 + b"t" * 300_000 + b"K\x00s",
+    "bytes by a name 300,000 deep": dict_of(
+        model=b"("
+        + text("storage")
+        + named("torch", "FloatStorage")
+        + b"(" * 300_000
+        + b"t" * 300_000
+        + text("cpu")
+        + b"K\x04tQ"
+    ),
+    "numbers that collide as keys": b"}"
+    + b"".join(
+        b"\x8a\x20" + (number * (2**61 - 1)).to_bytes(32, "little") + b"K\x00s"
+        for number in range(1, 50_000)
+    ),
+    "a bytearray of all memory": b"\x96" + struct.pack("<Q", 2**36),
+    "a list copied again and again": b"]q\x00("
+    + b"K\x00" * 1_000_000
+    + b"e0"
+    + ORDERED[:-2]
+    + b"q\x010"
+    + b"h\x01h\x00\x85R" * 200_000,
+    "a tensor larger than its bytes": model(
+        _modules=mapping(
+            m=module(
+                _parameters=mapping(
+                    weight=TENSOR.replace(
+                        tuple_of(b"K\x04"), tuple_of(b"J\xff\xff\xff\x7f")
+                    ).replace(tuple_of(b"K\x01"), tuple_of(b"K\x00"))
+                )
+            )
+        )
+    ),
+    "a tensor's attributes set": dict_of(model=built(TENSOR, dict_of(x=SYSTEM))),
     "a memo of four thousand million": b"}r\xff\xff\xff\x7f",
     "a text longer than the file": b"X\xff\xff\xff\x7fabc",
     "an extension": b"\x82\x01",
