@@ -60,7 +60,7 @@ def run_watched(
         place.mkdir(exist_ok=True)
     log = folder / "events.jsonl"
     log.write_bytes(b"")
-    own = ("XDG_", "AUTOFIX_", "HF_", "YOLO_", "MPL", "ORT_")
+    own = ("XDG_", "AUTOFIX_", "HF_", "YOLO_", "MPL", "ORT_", "TORCH")
     plain = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     process = subprocess.Popen(
         [sys.executable, *map(str, arguments)],
