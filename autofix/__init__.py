@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autofix.fixer import Fixer as Fixer
     from autofix.frontends.attach import attach as attach
     from autofix.frontends.attach import detach as detach
-    from autofix.recipe import Recipe as Recipe
+    from autofix.settings.recipe import Recipe as Recipe
     from autofix.values import Outcome as Outcome
     from autofix.values import Picture as Picture
     from autofix.values import Region as Region
@@ -28,7 +28,7 @@ _HOMES = {
     "Fixer": "autofix.fixer",
     "Outcome": "autofix.values",
     "Picture": "autofix.values",
-    "Recipe": "autofix.recipe",
+    "Recipe": "autofix.settings.recipe",
     "Region": "autofix.values",
     "RegionResult": "autofix.values",
     "attach": "autofix.frontends.attach",

@@ -13,8 +13,8 @@ from PIL import Image
 
 from autofix.errors import RecipeError
 from autofix.pipeline import Pipeline
-from autofix.recipe import Recipe
-from autofix.recipe_file import load
+from autofix.settings.recipe import Recipe
+from autofix.settings.recipe_toml import load
 from autofix.toolbox import Toolbox
 from autofix.values import Outcome, Picture
 

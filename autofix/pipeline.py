@@ -12,7 +12,7 @@ from autofix.engines.steps import plan_of
 from autofix.errors import EngineError
 from autofix.metadata import GenerationText, read_generation, record_fix
 from autofix.prompts import instruct, picture_seed
-from autofix.recipe import Recipe
+from autofix.settings.recipe import Recipe
 from autofix.stages.blend import blend
 from autofix.stages.check import check, refusal, score
 from autofix.stages.choose import choose

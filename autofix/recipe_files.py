@@ -9,8 +9,8 @@ from pathlib import Path
 from autofix.engines.facts import identity
 from autofix.engines.tags import find_lora, parted, read_tag
 from autofix.errors import ModelError
-from autofix.recipe import Recipe
-from autofix.user_config import Kind, model_folders
+from autofix.settings.recipe import Recipe
+from autofix.settings.user_config import Kind, model_folders
 
 
 def files_identity(recipe: Recipe) -> str:

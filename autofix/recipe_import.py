@@ -16,7 +16,7 @@ from autofix.finding import shown
 from autofix.metadata import GenerationText, parse_generation, read_infotext, read_record
 from autofix.metadata.adetailer import tabs_of
 from autofix.metadata.tabs import Settings, sampler_name, settings_of
-from autofix.recipe import Recipe, parse
+from autofix.settings.recipe import Recipe, parse
 
 _WHAT = "a picture, an infotext or ADetailer's API arguments"
 

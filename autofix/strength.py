@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from autofix.engines.base import EngineFacts
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from detectors.detection import Detection
 
 GRID = 0.05

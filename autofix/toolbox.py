@@ -14,8 +14,8 @@ from autofix.engines.resilient import Resilient
 from autofix.engines.sources import Source, resolve
 from autofix.engines.upscaling import Upscaler
 from autofix.errors import DetectorSetupError, ModelError, UsageError
-from autofix.recipe import Recipe
-from autofix.user_config import model_folders
+from autofix.settings.recipe import Recipe
+from autofix.settings.user_config import model_folders
 from detectors.base import Detector
 from detectors.errors import DetectorError
 from detectors.mesh import FaceMesh

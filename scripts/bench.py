@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import click
 
-from autofix.recipe import Recipe
-from autofix.recipe_file import load, to_toml
+from autofix.settings.recipe import Recipe
+from autofix.settings.recipe_toml import load, to_toml
 from autofix.toolbox import Toolbox
 from benching import report
 from benching.models import RANDOM, model_folder

@@ -16,8 +16,8 @@ import numpy as np
 
 from autofix.engines.diffusion import DiffusionEngine
 from autofix.files import find, read
-from autofix.recipe import Check, Recipe
-from autofix.recipe_file import load
+from autofix.settings.recipe import Check, Recipe
+from autofix.settings.recipe_toml import load
 from autofix.stages.check import check, score
 from autofix.values import Crop, Finding
 from checking.cases import (

@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import click
 
 from autofix.engines.diffusion import DiffusionEngine
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from evaluation.bench import Bench, Measured
 from evaluation.drawing import faces_sheet, plot
 from evaluation.faces import MODELS, Judge, Original, spread

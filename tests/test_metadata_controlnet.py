@@ -2,7 +2,7 @@ import pytest
 
 from autofix.metadata.adetailer import infotext_keys, tabs_of
 from autofix.metadata.tabs import args_of, settings_of
-from autofix.recipe import Control, Inpaint, Recipe, parse
+from autofix.settings.recipe import Control, Inpaint, Recipe, parse
 
 TILE = "control_v11f1e_sd15_tile [a371b31b]"
 NAMES = ["ad_controlnet_model", "ad_controlnet_module", "ad_controlnet_weight"]

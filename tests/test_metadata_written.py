@@ -21,7 +21,7 @@ from autofix.metadata import (
     record_fix,
 )
 from autofix.metadata.adetailer import tabs_of
-from autofix.recipe import Recipe, parse
+from autofix.settings.recipe import Recipe, parse
 from autofix.values import Outcome, RegionResult, Source
 from tests.build import picture, region
 from tests.conftest import ROOT

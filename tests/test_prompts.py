@@ -13,7 +13,7 @@ from autofix.metadata import GenerationText
 from autofix.prompts import DEFAULTS, check, instruct, picture_seed
 from autofix.prompts.grammar import EXTREMES, MEASURES, parts
 from autofix.prompts.wildcards import draw
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Region, SoftMask
 from tests.build import detection, region
 

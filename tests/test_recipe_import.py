@@ -9,9 +9,9 @@ from PIL.PngImagePlugin import PngInfo
 from autofix import files
 from autofix.errors import PictureError, RecipeError
 from autofix.metadata import record_fix
-from autofix.recipe import Recipe, parse
-from autofix.recipe_file import load, tomllib
 from autofix.recipe_import import import_recipe
+from autofix.settings.recipe import Recipe, parse
+from autofix.settings.recipe_toml import load, tomllib
 from autofix.values import Outcome, Picture, RegionResult, Source
 from tests.build import picture, region
 

@@ -1,7 +1,7 @@
 import pytest
 
 from autofix.engines.base import EngineFacts, SizeRule
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.strength import strength_of, tuned
 from tests.build import detection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autofix.errors import DetectorSetupError, UsageError
-from autofix.recipe import Recipe
+from autofix.settings.recipe import Recipe
 from autofix.toolbox import Toolbox
 from tests.detectors.photos import photo
 from tests.engines import tiny

@@ -101,7 +101,7 @@ def _import_problem(module: str) -> str | None:
 
 def _tried(changes: Mapping[str, object]) -> Iterator[str]:
     """Open what the default recipe needs, so changed, say what there is, yield what is wrong."""
-    from autofix.recipe_file import load
+    from autofix.settings.recipe_toml import load
     from autofix.toolbox import Toolbox
 
     with Toolbox(load("face").override(changes)) as toolbox:

@@ -73,7 +73,7 @@ def _alone(
     from autofix.cli.pulling import download_bar
     from autofix.frontends.hook import fix_in_place
     from autofix.pipeline import Pipeline
-    from autofix.recipe_file import load
+    from autofix.settings.recipe_toml import load
     from autofix.toolbox import Toolbox
 
     # The generator runs beside it: torch's threads shall not wait by spinning.

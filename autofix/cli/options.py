@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from autofix.recipe import Recipe
-from autofix.recipe_file import load
+from autofix.settings.recipe import Recipe
+from autofix.settings.recipe_toml import load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from autofix import recipe_file as recipes
+from autofix.settings import recipe_toml as recipes
 
 
 @click.group()

@@ -28,7 +28,7 @@ from autofix.files import Found, find, shown, sweep
 from autofix.frontends.batch import Batch, Destination
 from autofix.frontends.lock import held
 from autofix.pipeline import Pipeline
-from autofix.recipe import Check
+from autofix.settings.recipe import Check
 from autofix.toolbox import Toolbox
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autofix.recipe import PADDING, Inpaint
-from autofix.units import Share
+from autofix.settings.recipe import PADDING, Inpaint
+from autofix.settings.units import Share
 from autofix.values import Crop, Patch
 
 

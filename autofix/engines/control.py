@@ -15,8 +15,8 @@ from autofix.engines.control_files import load_controlnet
 from autofix.engines.control_images import check_module, control_image, module_of
 from autofix.engines.weightfile import check_kind
 from autofix.errors import ModelError
-from autofix.recipe import Control, Inpaint
-from autofix.user_config import model_folders
+from autofix.settings.recipe import Control, Inpaint
+from autofix.settings.user_config import model_folders
 from autofix.values import Crop
 
 _UNION = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from autofix.engines.weightfile import tensor_reader
 from autofix.errors import ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 
 _FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}  # by the width of the text embeddings
 _FIRST = {

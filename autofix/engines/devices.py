@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from autofix.engines.memory import Vram, causes, fit, out_of_memory
 from autofix.errors import ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 
 Precision = Literal["own", "vae", "float32"]
 

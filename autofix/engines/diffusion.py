@@ -36,7 +36,7 @@ from autofix.engines.steps import following, plan_of
 from autofix.engines.tags import check_loras, parted
 from autofix.engines.vae import find_vae, put_vae, with_vae
 from autofix.errors import EngineError, ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Patch
 
 _LOADING = threading.Lock()

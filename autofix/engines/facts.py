@@ -12,8 +12,8 @@ from typing import Any
 from autofix.engines.base import EngineFacts, SizeRule
 from autofix.engines.families import FAMILIES, Checkpoint, Family, family_of
 from autofix.errors import ModelError
-from autofix.recipe import PADDING
-from autofix.units import Share, parse_length
+from autofix.settings.recipe import PADDING
+from autofix.settings.units import Share, parse_length
 
 if sys.version_info >= (3, 11):
     import tomllib

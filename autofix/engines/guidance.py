@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from autofix.errors import RecipeError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 
 
 def skips_guidance(settings: Inpaint) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.weightfile import SAFE
 from autofix.errors import ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 
 INDEX = "model_index.json"
 

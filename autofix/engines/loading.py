@@ -11,7 +11,7 @@ from autofix.engines.facts import read_index
 from autofix.engines.hub import variant_in
 from autofix.engines.sources import Source
 from autofix.errors import ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 
 INPAINTING = ("FluxFillPipeline",)
 """Pipelines that inpaint and nothing else, which AutoPipelineForInpainting therefore ignores."""

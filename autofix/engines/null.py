@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autofix.engines.base import EngineFacts, SizeRule
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Patch
 
 

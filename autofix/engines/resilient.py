@@ -13,7 +13,7 @@ from autofix.engines.base import Engine, EngineFacts
 from autofix.engines.devices import PRECISIONS, Precision
 from autofix.engines.memory import causes, free, out_of_memory
 from autofix.errors import EngineError, UsageError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Patch
 
 Answer = Patch | EngineError

@@ -19,7 +19,7 @@ from autofix.engines.base import EngineFacts, SizeRule
 from autofix.engines.by_spandrel import check_file, names_in, open_file
 from autofix.engines.devices import device_and_dtype
 from autofix.errors import EngineError, ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Patch
 
 _SIGNS = {

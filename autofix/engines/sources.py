@@ -12,8 +12,8 @@ from autofix.engines.hub import fetch
 from autofix.engines.restoration import is_restoration
 from autofix.engines.weightfile import PICKLES, SAFE, check_kind
 from autofix.errors import ModelError
-from autofix.recipe import Inpaint
-from autofix.user_config import ModelFolders
+from autofix.settings.recipe import Inpaint
+from autofix.settings.user_config import ModelFolders
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from autofix.engines.masked import fill, latent_mask, refill, touched
 from autofix.engines.soft import SoftBlend
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Crop
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from autofix.engines.base import EngineFacts
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 
 MOST_STEPS = 1000
 """A schedule has no more: models are trained on so many noise levels."""

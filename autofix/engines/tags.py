@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autofix.engines.weightfile import SAFE, read_header
 from autofix.errors import ModelError
-from autofix.user_config import ModelFolders, config_path, model_folders
+from autofix.settings.user_config import ModelFolders, config_path, model_folders
 
 _TAG = re.compile(r"<(\w+):([^>]+)>")
 _KINDS = ("lora", "lyco")

@@ -10,7 +10,7 @@ import numpy as np
 from autofix.engines.base import Engine
 from autofix.engines.memory import free
 from autofix.errors import EngineError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Region, SoftMask
 from autofix.window import Window
 from detectors.detection import Detection

@@ -11,7 +11,7 @@ from autofix.engines.base import EngineFacts
 from autofix.engines.facts import identity
 from autofix.engines.weightfile import check_kind
 from autofix.errors import ModelError
-from autofix.user_config import model_folders
+from autofix.settings.user_config import model_folders
 
 
 def find_vae(given: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from autofix.errors import RecipeError, UsageError
-from autofix.recipe import Recipe, Section
+from autofix.settings.recipe import Recipe, Section
 
 WHOLE_SECTIONS = ("choose", "mask", "blend", "check")
 """Sections of which clients may set everything but free text."""

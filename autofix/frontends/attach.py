@@ -15,8 +15,8 @@ from PIL import Image
 from autofix.fixer import Fixer
 from autofix.frontends.forgiving import fix_each
 from autofix.metadata import PARAMETERS_KEY, GenerationText, format_generation
-from autofix.recipe import Recipe
-from autofix.recipe_file import load
+from autofix.settings.recipe import Recipe
+from autofix.settings.recipe_toml import load
 from autofix.values import Outcome, Picture, Pixels, Source
 
 Call = Mapping[str, Any]

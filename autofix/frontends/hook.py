@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # a call that a worker answers loads no model library
     from autofix.frontends.batch import Record
     from autofix.frontends.worker import Worker
     from autofix.pipeline import Pipeline
-    from autofix.recipe import Recipe
+    from autofix.settings.recipe import Recipe
 
 
 def fix_in_place(

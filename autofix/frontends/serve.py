@@ -23,8 +23,8 @@ from autofix.frontends.allowed import ALLOWED, ForbiddenError, requested
 from autofix.frontends.upload import PARTS, Done, FixUploads, Limits, Upload, read_form, refusal
 from autofix.frontends.worker import Worker
 from autofix.pipeline import Pipeline
-from autofix.recipe import Recipe
 from autofix.record import version
+from autofix.settings.recipe import Recipe
 
 __all__ = ["LOOPBACK", "Limits", "make_app"]
 

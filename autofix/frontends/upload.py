@@ -18,7 +18,7 @@ from autofix.decode import PILLOW_ERRORS, Unreadable, decode, optional_formats
 from autofix.errors import PictureError
 from autofix.frontends.forgiving import fix_each
 from autofix.pipeline import Pipeline
-from autofix.recipe import Recipe
+from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, Picture
 
 PARTS = ("picture", "recipe")

@@ -9,7 +9,7 @@ from typing import Any
 
 from autofix.engines.control_images import MODULES, module_of
 from autofix.metadata.adetailer import DEFAULTS, Args
-from autofix.recipe import Control
+from autofix.settings.recipe import Control
 
 _NEAREST = {
     "inpaint_only+lama": "inpaint_only",

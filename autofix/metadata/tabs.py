@@ -11,8 +11,8 @@ from autofix.engines.samplers import check_sampler
 from autofix.errors import RecipeError
 from autofix.metadata.adetailer import DEFAULTS, NAMES, Args
 from autofix.metadata.controlnet import controlnet_args, controls_of
-from autofix.recipe import PADDING, Detect, Recipe
-from autofix.units import Share
+from autofix.settings.recipe import PADDING, Detect, Recipe
+from autofix.settings.units import Share
 from autofix.values import Region, RegionResult
 
 Settings = dict[str, dict[str, Any]]

@@ -18,8 +18,8 @@ from autofix.metadata.infotext import (
     read_infotext,
 )
 from autofix.metadata.tabs import args_of
-from autofix.recipe import Recipe
 from autofix.record import version
+from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, RegionResult, Source
 
 RECORD_KEY = "autofix"

@@ -24,7 +24,7 @@ from autofix.prompts.wildcards import check_choices, draw
 from autofix.values import Region
 
 if TYPE_CHECKING:
-    from autofix.recipe import Inpaint
+    from autofix.settings.recipe import Inpaint
 
 OWN = "[PROMPT]"
 """Stands for the picture's own prompt."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from autofix.colour import lab_to_rgb, rgb_to_lab
 from autofix.grain import OPPONENT, grain_of, missing, more_of
 from autofix.membrane import membrane
-from autofix.recipe import Blend
+from autofix.settings.recipe import Blend
 from autofix.values import Patch, Picture, SoftMask
 
 Values = NDArray[np.float32]

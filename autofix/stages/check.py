@@ -19,7 +19,7 @@ from autofix.likeness import (
     seam,
     structure,
 )
-from autofix.recipe import Check
+from autofix.settings.recipe import Check
 from autofix.values import Finding, Patch, Pixels
 from autofix.window import Window, apply
 from detectors.base import Detector

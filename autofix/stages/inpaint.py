@@ -8,7 +8,7 @@ from autofix.engines.base import Engine
 from autofix.engines.resilient import Answer, Resilient
 from autofix.engines.steps import plan_of
 from autofix.errors import EngineError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Crop
 
 

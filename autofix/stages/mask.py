@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.recipe import Mask
+from autofix.settings.recipe import Mask
 from autofix.values import MaskValues, Region, SoftMask
 from autofix.window import IntBox, box_wh
 from detectors.detection import Detection

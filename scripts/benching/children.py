@@ -95,7 +95,7 @@ def _measure(recipe_file: str, pictures: Path, marks: Sequence[int]) -> dict[str
     from autofix.files import find
     from autofix.frontends.batch import Batch, Destination
     from autofix.pipeline import Pipeline
-    from autofix.recipe_file import load
+    from autofix.settings.recipe_toml import load
     from autofix.toolbox import Toolbox
 
     recipe = load(recipe_file)

@@ -16,7 +16,7 @@ from autofix.engines.samplers import scheduler
 from autofix.files import find
 from autofix.frontends.batch import Batch, Destination
 from autofix.pipeline import Pipeline
-from autofix.recipe import Recipe
+from autofix.settings.recipe import Recipe
 from autofix.strength import strength_of
 from autofix.toolbox import Toolbox
 from benching.models import diffusers_folder

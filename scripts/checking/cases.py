@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from autofix.recipe import Recipe
+from autofix.settings.recipe import Recipe
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame
 from autofix.stages.mask import mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autofix.engines.base import Engine
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from evaluation.faces import Judge, Original, alternatives
 from evaluation.measures import Figures, Pixels
 from evaluation.repaint import repaint

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autofix.engines.base import Engine
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Region, SoftMask
 from detectors.detection import Detection
 from evaluation.faces import Original, window

@@ -12,7 +12,7 @@ import pytest
 
 from autofix.files import read
 from autofix.pipeline import Pipeline
-from autofix.recipe_file import load
+from autofix.settings.recipe_toml import load
 from autofix.toolbox import Toolbox
 from tests.conftest import ROOT
 from tests.scenes import ring_delta_e

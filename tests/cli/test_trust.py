@@ -7,7 +7,7 @@ from PIL import Image
 
 from autofix.errors import RecipeError
 from autofix.fixer import Fixer
-from autofix.recipe_file import load
+from autofix.settings.recipe_toml import load
 from tests.pickles import called, dict_of, named, text, write_checkpoint
 
 TRUSTING = {

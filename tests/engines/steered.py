@@ -9,7 +9,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 from autofix.engines.diffusion import DiffusionEngine
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Picture
 from tests.build import crop, region
 from tests.detectors.photos import FACES, photo

@@ -18,8 +18,8 @@ from autofix.engines.lora_files import load_lora
 from autofix.engines.prompting import CHUNK, PromptEncoder, chunked
 from autofix.engines.tags import find_lora, parted, read_tag
 from autofix.errors import ModelError
-from autofix.recipe import Inpaint
-from autofix.user_config import ModelFolders, model_folders
+from autofix.settings.recipe import Inpaint
+from autofix.settings.user_config import ModelFolders, model_folders
 from tests.build import crop, region, smooth
 from tests.engines import tiny
 

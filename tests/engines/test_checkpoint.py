@@ -11,7 +11,7 @@ from autofix.engines.cliptext import tokenizer
 from autofix.engines.diffusion import DiffusionEngine
 from autofix.engines.facts import identity
 from autofix.errors import ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from tests.engines import tiny_files
 from tests.engines.test_diffusion import crops
 

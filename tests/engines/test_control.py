@@ -16,7 +16,7 @@ from autofix.engines.control import ControlNets
 from autofix.engines.control_images import control_image
 from autofix.engines.diffusion import DiffusionEngine, PipelineEngine
 from autofix.errors import ModelError, RecipeError
-from autofix.recipe import Control, Recipe
+from autofix.settings.recipe import Control, Recipe
 from tests.engines.steered import (
     build_models,
     build_nets,

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 
 from autofix.engines.diffusion import DiffusionEngine
 from autofix.errors import ModelError
-from autofix.recipe import Control
+from autofix.settings.recipe import Control
 from tests.engines.steered import (
     READS,
     awake,

@@ -14,8 +14,8 @@ from autofix.engines.masked import fill, latent_mask
 from autofix.engines.samplers import SAMPLERS
 from autofix.engines.start import begin
 from autofix.errors import EngineError, ModelError, RecipeError
-from autofix.recipe import PADDING, Inpaint
-from autofix.units import Share
+from autofix.settings.recipe import PADDING, Inpaint
+from autofix.settings.units import Share
 from autofix.values import Patch
 from tests.build import crop, region, smooth
 from tests.engines import tiny

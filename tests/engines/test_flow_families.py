@@ -9,7 +9,7 @@ import pytest
 
 from autofix.engines.diffusion import DiffusionEngine
 from autofix.errors import ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from tests.engines import tiny_flow
 from tests.engines.test_diffusion import crops
 

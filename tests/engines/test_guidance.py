@@ -5,7 +5,7 @@ from autofix.engines.diffusion import DiffusionEngine
 from autofix.engines.guidance import check_guidance, noise_level
 from autofix.engines.samplers import scheduler
 from autofix.errors import RecipeError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from tests.build import crop, region, smooth
 from tests.engines import tiny
 

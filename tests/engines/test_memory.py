@@ -13,7 +13,7 @@ from autofix.engines.devices import compile_denoiser, device_and_dtype, gains, q
 from autofix.engines.diffusion import DiffusionEngine, PipelineEngine
 from autofix.engines.memory import fit, lighter, out_of_memory
 from autofix.engines.resilient import Adjustable, Resilient
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from tests.engines import tiny
 from tests.engines.test_diffusion import crops, feathered
 

@@ -3,7 +3,7 @@ import torch
 
 from autofix.engines.diffusion import DiffusionEngine
 from autofix.engines.prompting import PromptEncoder, _weighted, chunked, parse_attention, reads_clip
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from tests.engines import tiny
 
 

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from autofix.engines.diffusion import DiffusionEngine
 from autofix.engines.resilient import IN_VAIN, Resilient
 from autofix.errors import EngineError, ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Patch
 from tests.build import crop, picture, region
 from tests.engines import tiny

@@ -16,7 +16,7 @@ from spandrel.architectures.RestoreFormer import RestoreFormer
 from autofix.engines.aligning import SIDE, TEMPLATE, aligned, laid_back, to_template
 from autofix.engines.restoration import RestorationEngine, is_restoration
 from autofix.errors import EngineError, ModelError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.values import Picture
 from detectors.detection import Detection
 from tests.build import crop, detection, region, smooth

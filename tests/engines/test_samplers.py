@@ -12,7 +12,7 @@ from autofix.engines.diffusion import DiffusionEngine
 from autofix.engines.samplers import NAMES, SAMPLERS, SCHEDULES, check_sampler, scheduler
 from autofix.engines.steps import Plan, following, plan
 from autofix.errors import RecipeError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from tests.build import crop, region, smooth
 from tests.engines import tiny
 

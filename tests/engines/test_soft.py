@@ -11,7 +11,7 @@ from autofix.engines.samplers import NAMES, SAMPLERS, check_sampler, scheduler
 from autofix.engines.soft import SoftBlend, _clean_line, _ranked_mean, paste_mask
 from autofix.engines.steps import Plan, following
 from autofix.errors import RecipeError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 
 STEPS = 6
 

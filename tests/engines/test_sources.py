@@ -17,8 +17,8 @@ from autofix.engines.diffusion import DiffusionEngine
 from autofix.engines.hub import needed, variant_in, variant_of
 from autofix.engines.sources import Source, resolve
 from autofix.errors import ModelError
-from autofix.recipe import Inpaint
-from autofix.user_config import ModelFolders
+from autofix.settings.recipe import Inpaint
+from autofix.settings.user_config import ModelFolders
 from tests.engines import tiny, tiny_files
 from tests.engines.test_diffusion import crops
 

@@ -10,7 +10,7 @@ from autofix.engines.diffusion import DiffusionEngine
 from autofix.engines.facts import read_facts
 from autofix.engines.samplers import scheduler
 from autofix.engines.steps import Plan, following, plan, plan_of
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from tests.build import crop, region, smooth
 from tests.engines import tiny, tiny_flow
 

@@ -4,7 +4,7 @@ import pytest
 
 from autofix.engines.trial import fastest_batch
 from autofix.errors import EngineError
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from tests.pipeline.fakes import Painter
 
 

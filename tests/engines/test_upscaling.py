@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from autofix.engines.upscaling import Upscaler
 from autofix.errors import EngineError, ModelError
-from autofix.recipe import Recipe
+from autofix.settings.recipe import Recipe
 from autofix.toolbox import Toolbox
 from tests.build import smooth
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from autofix.errors import RecipeError, UsageError
 from autofix.frontends.allowed import ALLOWED, ForbiddenError, requested
-from autofix.recipe import Recipe
-from autofix.recipe_file import load
+from autofix.settings.recipe import Recipe
+from autofix.settings.recipe_toml import load
 from tests.build import picture
 from tests.frontends.tools import fake_pipeline
 

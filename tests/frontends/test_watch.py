@@ -18,7 +18,7 @@ from autofix.frontends import watch
 from autofix.frontends.batch import Batch, Destination
 from autofix.frontends.watch import Watcher
 from autofix.pipeline import Pipeline
-from autofix.recipe_file import load
+from autofix.settings.recipe_toml import load
 from autofix.toolbox import Toolbox
 from tests.frontends.waiting import until
 from tests.pipeline.fakes import Boxes, Painter, pipeline

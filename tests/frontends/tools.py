@@ -7,7 +7,7 @@ import threading
 import time
 
 from autofix.pipeline import Pipeline
-from autofix.recipe_file import load
+from autofix.settings.recipe_toml import load
 from tests.pipeline.fakes import Boxes, Painter, toolbox
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from autofix.engines.diffusion import DiffusionEngine
 from autofix.files import find, read
-from autofix.recipe_file import load
+from autofix.settings.recipe_toml import load
 from autofix.stages.check import check, refusal, score
 from checking.breaking import BREAKERS
 from checking.cases import broken_ones, good_ones, in_picture, sample, subject

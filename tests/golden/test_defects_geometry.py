@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from autofix.recipe import Choose, CropSection, Mask
+from autofix.settings.recipe import Choose, CropSection, Mask
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame, unfit, working_size
 from autofix.stages.mask import mask, merge

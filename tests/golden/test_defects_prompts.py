@@ -15,8 +15,8 @@ from autofix.metadata import (
     record_fix,
 )
 from autofix.prompts import instruct, picture_seed
-from autofix.recipe import Choose, Inpaint, Recipe, parse
 from autofix.recipe_import import import_recipe
+from autofix.settings.recipe import Choose, Inpaint, Recipe, parse
 from autofix.stages.choose import choose
 from autofix.values import Outcome, RegionResult, Source
 from tests.build import detection, picture, region

@@ -9,8 +9,8 @@ from PIL import Image
 from autofix.engines.masked import touched
 from autofix.files import find
 from autofix.frontends.batch import Destination
-from autofix.recipe import Blend, Check
-from autofix.recipe_file import load
+from autofix.settings.recipe import Blend, Check
+from autofix.settings.recipe_toml import load
 from autofix.stages.blend import blend
 from autofix.stages.check import check, refusal
 from autofix.toolbox import Toolbox

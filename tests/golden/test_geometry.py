@@ -8,7 +8,7 @@ differs on purpose, their value is named beside ours.
 import numpy as np
 import pytest
 
-from autofix.recipe import Choose, CropSection, Mask
+from autofix.settings.recipe import Choose, CropSection, Mask
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame, working_size
 from autofix.stages.mask import mask, merge

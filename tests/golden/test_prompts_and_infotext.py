@@ -9,7 +9,7 @@ import pytest
 from autofix.metadata import GenerationText, parse_generation
 from autofix.metadata.adetailer import DEFAULTS, NAMES, infotext_keys, tabs_of
 from autofix.prompts import instruct
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from tests.build import region
 
 FOUR = tuple(region((20 * n, 0, 20 * n + 10, 10), index=n) for n in range(4))

@@ -9,7 +9,7 @@ import numpy as np
 from autofix.engines.base import EngineFacts, SizeRule
 from autofix.errors import EngineError
 from autofix.pipeline import Pipeline
-from autofix.recipe_file import load
+from autofix.settings.recipe_toml import load
 from autofix.values import Patch
 from detectors.detection import in_order
 from tests.build import detection

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from autofix.engines.base import EngineFacts, SizeRule
 from autofix.files import read
 from autofix.pipeline import Pipeline
-from autofix.recipe_file import load
+from autofix.settings.recipe_toml import load
 from checking.breaking import BREAKERS
 from checking.cases import sample
 from detectors.mp_face import MediapipeFaces

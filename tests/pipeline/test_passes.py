@@ -5,7 +5,7 @@ import pytest
 
 from autofix.errors import RecipeError
 from autofix.pipeline import CANDIDATE_SEED, CYCLE_SEED
-from autofix.recipe_file import load, to_toml
+from autofix.settings.recipe_toml import load, to_toml
 from tests.build import picture
 from tests.pipeline.fakes import Boxes, Painter, pipeline
 

@@ -8,7 +8,7 @@ import pytest
 from autofix.errors import DetectorSetupError
 from autofix.files import read
 from autofix.pipeline import Pipeline
-from autofix.recipe_file import load
+from autofix.settings.recipe_toml import load
 from autofix.stream import AT_ONCE, MOST
 from autofix.toolbox import Toolbox
 from tests.build import picture

@@ -147,7 +147,7 @@ def test_every_public_name_has_its_contract():
     "code",
     [
         "import autofix",
-        "import autofix.recipe, weights.store, weights.environment",
+        "import autofix.settings.recipe, weights.store, weights.environment",
         "import detectors.registry",
         "import sys; sys.argv = ['autofix', '--help']\n"
         "from autofix.cli import group\n"

@@ -14,7 +14,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import bench
-from autofix.recipe_file import load
+from autofix.settings.recipe_toml import load
 from autofix.toolbox import Toolbox
 from benching import report
 from benching.pictures import MOST_FACES, make_pictures

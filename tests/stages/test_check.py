@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from autofix.recipe import Check
+from autofix.settings.recipe import Check
 from autofix.stages.check import check, refusal, score
 from autofix.values import Crop, Finding, Picture, Region, SoftMask
 from autofix.window import Window

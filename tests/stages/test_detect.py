@@ -1,4 +1,4 @@
-from autofix.recipe import Detect
+from autofix.settings.recipe import Detect
 from autofix.stages.detect import detect
 from tests.build import detection, picture
 

@@ -1,7 +1,7 @@
 import pytest
 
 from autofix.engines.null import NullEngine
-from autofix.recipe import Inpaint
+from autofix.settings.recipe import Inpaint
 from autofix.stages.inpaint import inpaint
 from tests.build import crop, picture, region
 

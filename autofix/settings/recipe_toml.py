@@ -15,14 +15,14 @@ import tomli_w
 from pydantic.fields import FieldInfo
 
 from autofix.errors import RecipeError
-from autofix.recipe import Recipe, Section, parse
+from autofix.settings.recipe import Recipe, Section, parse
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-SHIPPED = Path(__file__).parent / "recipes"
+SHIPPED = Path(__file__).parent / "shipped"
 
 
 def load(name_or_file: str) -> Recipe:

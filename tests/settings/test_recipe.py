@@ -3,9 +3,9 @@ import sys
 import pytest
 
 from autofix.errors import RecipeError
-from autofix.recipe import Recipe, parse
-from autofix.recipe_file import load, shipped, to_toml
-from autofix.units import Share, parse_share
+from autofix.settings.recipe import Recipe, parse
+from autofix.settings.recipe_toml import load, shipped, to_toml
+from autofix.settings.units import Share, parse_share
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autofix.errors import ModelError, UsageError
-from autofix.user_config import ModelFolders, config_path, model_folders
+from autofix.settings.user_config import ModelFolders, config_path, model_folders
 
 
 def touch(root, *names):

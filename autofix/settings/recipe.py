@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from autofix.errors import RecipeError
-from autofix.units import Share, parse_length, parse_padding, parse_share, parse_size
+from autofix.settings.units import Share, parse_length, parse_padding, parse_share, parse_size
 
 Auto = Literal["auto"]
 

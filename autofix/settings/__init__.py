@@ -1,0 +1,1 @@
+"""Everything a user can set: the recipe and its TOML files, and the user's own config."""
