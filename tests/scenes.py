@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from autofix.colour import ciede2000, lab_to_rgb, rgb_to_lab
+from autofix.imaging.colour import ciede2000, lab_to_rgb, rgb_to_lab
 from autofix.stages.blend import COLOUR_LIMIT
 from autofix.values import Patch, Picture, SoftMask
 from tests.build import crop, region

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.polynomial.polynomial import polyvander
 from numpy.typing import NDArray
 
-from autofix.colour import lab_to_rgb, rgb_to_lab
-from autofix.grain import OPPONENT, grain_of, missing, more_of
-from autofix.membrane import membrane
+from autofix.imaging.colour import lab_to_rgb, rgb_to_lab
+from autofix.imaging.grain import OPPONENT, grain_of, missing, more_of
+from autofix.imaging.harmonic_fill import membrane
 from autofix.settings.recipe import Blend
 from autofix.values import Patch, Picture, SoftMask
 

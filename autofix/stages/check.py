@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.likeness import (
+from autofix.imaging.similarity import (
     colour_difference,
     drift,
     eyes_error,

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from autofix.colour import lab_to_rgb, rgb_to_lab
+from autofix.imaging.colour import lab_to_rgb, rgb_to_lab
 from autofix.settings.recipe import Blend
 from autofix.stages.blend import COLOUR_LIMIT, blend
 from autofix.values import Picture

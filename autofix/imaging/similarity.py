@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.colour import Lab, ciede2000, rgb_to_lab
+from autofix.imaging.colour import Lab, ciede2000, rgb_to_lab
 from autofix.values import Patch
 
 WIDTH = 100

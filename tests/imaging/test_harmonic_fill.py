@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from autofix.membrane import membrane
+from autofix.imaging.harmonic_fill import membrane
 
 
 def plane(height, width):

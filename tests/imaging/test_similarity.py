@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from autofix import likeness
-from autofix.likeness import Pair, pair_of
+from autofix.imaging import similarity as likeness
+from autofix.imaging.similarity import Pair, pair_of
 from tests.build import crop, patch, picture, region
 
 SIDE = 64

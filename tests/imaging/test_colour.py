@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage import color
 
-from autofix.colour import ciede2000, lab_to_rgb, rgb_to_lab
+from autofix.imaging.colour import ciede2000, lab_to_rgb, rgb_to_lab
 
 PUBLISHED = [
     ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from autofix.grain import OPPONENT, SIDE, grain_of, missing, more_of
+from autofix.imaging.grain import OPPONENT, SIDE, grain_of, missing, more_of
 from autofix.values import SoftMask
 from tests.detectors.photos import photo
 

@@ -1,0 +1,1 @@
+"""Arithmetic on pictures: colour, grain, similarity, harmonic fill."""
