@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from autofix.files import Stamp
-from autofix.own_files import FOLDER, open_own_file
+from autofix.imagefiles.files import Stamp
+from autofix.imagefiles.own_files import FOLDER, open_own_file
 
 NAME = "journal.jsonl"
 

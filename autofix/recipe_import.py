@@ -10,9 +10,9 @@ from typing import Any
 
 import tomli_w
 
-from autofix import files
 from autofix.errors import RecipeError
-from autofix.finding import shown
+from autofix.imagefiles import files
+from autofix.imagefiles.discovery import shown
 from autofix.metadata import GenerationText, parse_generation, read_infotext, read_record
 from autofix.metadata.adetailer import tabs_of
 from autofix.metadata.tabs import Settings, sampler_name, settings_of

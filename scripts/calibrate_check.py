@@ -15,7 +15,7 @@ import click
 import numpy as np
 
 from autofix.engines.diffusion import DiffusionEngine
-from autofix.files import find, read
+from autofix.imagefiles.files import find, read
 from autofix.settings.recipe import Check, Recipe
 from autofix.settings.recipe_toml import load
 from autofix.stages.check import check, score

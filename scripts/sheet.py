@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from PIL import Image, ImageDraw, ImageFont
 
-from autofix.files import read
+from autofix.imagefiles.files import read
 from autofix.journal import FOLDER
 
 SIDE, GAP, TITLE = 224, 6, 18

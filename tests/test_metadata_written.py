@@ -10,7 +10,7 @@ from PIL import Image
 from sd_parsers import ParserManager
 
 import autofix
-from autofix import files
+from autofix.imagefiles import files
 from autofix.metadata import (
     PARAMETERS_KEY,
     RECORD_KEY,

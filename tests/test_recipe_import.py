@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from autofix import files
 from autofix.errors import PictureError, RecipeError
+from autofix.imagefiles import files
 from autofix.metadata import record_fix
 from autofix.recipe_import import import_recipe
 from autofix.settings.recipe import Recipe, parse

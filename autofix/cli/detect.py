@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from autofix import files
 from autofix.cli.looking import overlay, region_line
 from autofix.cli.options import chosen_recipe, recipe_options
 from autofix.errors import PictureError
-from autofix.files import Found
+from autofix.imagefiles import files
+from autofix.imagefiles.files import Found
 from autofix.pipeline import Pipeline
 from autofix.record import picture_record, region_record
 from autofix.toolbox import Toolbox

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from autofix.cli.options import recipe_options, stated_changes
-from autofix.finding import shown
+from autofix.imagefiles.discovery import shown
 
 
 @click.command()

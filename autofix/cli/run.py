@@ -24,9 +24,9 @@ from autofix.cli.telling import (
     tell_unread_prompts,
 )
 from autofix.errors import UsageError
-from autofix.files import Found, find, shown, sweep
 from autofix.frontends.batch import Batch, Destination
 from autofix.frontends.lock import held
+from autofix.imagefiles.files import Found, find, shown, sweep
 from autofix.pipeline import Pipeline
 from autofix.settings.recipe import Check
 from autofix.toolbox import Toolbox

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from autofix.cli.looking import region_line
 from autofix.errors import UsageError
-from autofix.files import shown
+from autofix.imagefiles.files import shown
 from autofix.pipeline import Pipeline
 
 

@@ -20,12 +20,12 @@ from autofix.cli.pulling import download_bar
 from autofix.cli.serve import hook_roots
 from autofix.cli.telling import open_jsonl, pictures, show_warnings, tell, tell_unread_prompts
 from autofix.errors import AutofixError
-from autofix.files import shown
 from autofix.frontends.batch import Batch, Destination
 from autofix.frontends.hook import answering
 from autofix.frontends.local import listening
 from autofix.frontends.watch import Watcher
 from autofix.frontends.worker import Worker
+from autofix.imagefiles.files import shown
 from autofix.pipeline import Pipeline
 from autofix.toolbox import Toolbox
 

@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from autofix.decode import PILLOW_ERRORS
-from autofix.encode import encode
 from autofix.errors import PictureError
+from autofix.imagefiles.decode import PILLOW_ERRORS
+from autofix.imagefiles.encode import encode
 from autofix.record import outcome_records, picture_record
 from autofix.values import Outcome
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from autofix import files
 from autofix.errors import PictureError, UsageError
-from autofix.files import Found, Stamp, shown
-from autofix.finding import PICTURE_SUFFIXES, walk
+from autofix.imagefiles import files
+from autofix.imagefiles.discovery import PICTURE_SUFFIXES, walk
+from autofix.imagefiles.files import Found, Stamp, shown
 
 SETTLE_SECONDS = 0.5
 """A file that nobody said to be complete is taken for it after so long without a change."""

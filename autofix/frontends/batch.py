@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autofix import files
 from autofix.ahead import ahead
 from autofix.errors import AutofixError
-from autofix.files import Found
+from autofix.imagefiles import files
+from autofix.imagefiles.files import Found
 from autofix.journal import Journal
 from autofix.pipeline import Pipeline
 from autofix.recipe_files import files_identity

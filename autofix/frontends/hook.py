@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autofix.errors import UsageError
-from autofix.finding import Found, shown
 from autofix.frontends import local
+from autofix.imagefiles.discovery import Found, shown
 
 if TYPE_CHECKING:  # a call that a worker answers loads no model library
     from autofix.frontends.batch import Record

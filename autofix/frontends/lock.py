@@ -11,8 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from autofix.errors import UsageError
-from autofix.files import shown, write_bytes
-from autofix.own_files import FOLDER, check_own_folder, open_own_file
+from autofix.imagefiles.files import shown, write_bytes
+from autofix.imagefiles.own_files import FOLDER, check_own_folder, open_own_file
 
 
 @contextmanager

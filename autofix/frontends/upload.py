@@ -14,9 +14,9 @@ from PIL import Image
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from autofix.decode import PILLOW_ERRORS, Unreadable, decode, optional_formats
 from autofix.errors import PictureError
 from autofix.frontends.forgiving import fix_each
+from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, decode, optional_formats
 from autofix.pipeline import Pipeline
 from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, Picture

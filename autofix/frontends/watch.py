@@ -9,12 +9,12 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from autofix import files
-from autofix.files import Found
 from autofix.frontends.arrival import Arrivals, folders_of
 from autofix.frontends.batch import Batch, Item, Record
 from autofix.frontends.lock import held
 from autofix.frontends.notices import Notice, Notices
+from autofix.imagefiles import files
+from autofix.imagefiles.files import Found
 from autofix.journal import Journal
 from autofix.stream import AT_ONCE
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autofix import exif
+from autofix.imagefiles import exif
 from autofix.values import Source
 
 PARAMETERS_KEY = "parameters"

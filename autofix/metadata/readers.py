@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from autofix import exif
-from autofix.decode import PILLOW_ERRORS
+from autofix.imagefiles import exif
+from autofix.imagefiles.decode import PILLOW_ERRORS
 from autofix.metadata.graph import read_graph
 from autofix.metadata.infotext import (
     PARAMETERS_KEY,

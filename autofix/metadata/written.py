@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from autofix import exif
-from autofix.decode import PILLOW_ERRORS
+from autofix.imagefiles import exif
+from autofix.imagefiles.decode import PILLOW_ERRORS
 from autofix.metadata.adetailer import PREFIX, VERSION_KEY, Pairs, infotext_keys, tabs_of
 from autofix.metadata.infotext import (
     PARAMETERS_KEY,

@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 
 from autofix.errors import RecipeError
-from autofix.own_files import check_stays_inside
+from autofix.imagefiles.own_files import check_stays_inside
 
 DEEPEST = 30
 """Choices within choices, at most."""

@@ -92,8 +92,8 @@ def _measure(recipe_file: str, pictures: Path, marks: Sequence[int]) -> dict[str
     """The child's work: fix, and note the peaks. Results are removed as soon as they are made."""
     import torch
 
-    from autofix.files import find
     from autofix.frontends.batch import Batch, Destination
+    from autofix.imagefiles.files import find
     from autofix.pipeline import Pipeline
     from autofix.settings.recipe_toml import load
     from autofix.toolbox import Toolbox

@@ -13,8 +13,8 @@ from pathlib import Path
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.facts import read_own
 from autofix.engines.samplers import scheduler
-from autofix.files import find
 from autofix.frontends.batch import Batch, Destination
+from autofix.imagefiles.files import find
 from autofix.pipeline import Pipeline
 from autofix.settings.recipe import Recipe
 from autofix.strength import strength_of

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from autofix.files import read
+from autofix.imagefiles.files import read
 from autofix.pipeline import Pipeline
 from autofix.settings.recipe_toml import load
 from autofix.toolbox import Toolbox

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autofix.decode import PILLOW_ERRORS
+from autofix.imagefiles.decode import PILLOW_ERRORS
 from tests.conftest import ROOT
 
 WIDE, HIGH, BOX = 96, 80, [8, 8, 40, 40]

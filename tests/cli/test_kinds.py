@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autofix import files
-from autofix.pngchunks import with_deep_pixels
-from autofix.tiff import alpha_tags, deep_tiff, with_tags
+from autofix.imagefiles import files
+from autofix.imagefiles.png import with_deep_pixels
+from autofix.imagefiles.tiff import alpha_tags, deep_tiff, with_tags
 
 WIDE, HIGH, BOX = 96, 80, [30, 20, 60, 50]
 RNG = np.random.default_rng(0)

@@ -5,11 +5,11 @@ from pathlib import PureWindowsPath
 import pytest
 
 from autofix.errors import UsageError
-from autofix.files import read
 from autofix.frontends import hook
 from autofix.frontends.hook import answering, ask, fix_in_place
 from autofix.frontends.local import listening
 from autofix.frontends.worker import Worker
+from autofix.imagefiles.files import read
 from autofix.metadata import read_record
 from tests.conftest import ROOT
 from tests.frontends.tools import fake_pipeline

@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from autofix.engines.diffusion import DiffusionEngine
-from autofix.files import find, read
+from autofix.imagefiles.files import find, read
 from autofix.settings.recipe_toml import load
 from autofix.stages.check import check, refusal, score
 from checking.breaking import BREAKERS

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from autofix.engines.masked import touched
-from autofix.files import find
 from autofix.frontends.batch import Destination
+from autofix.imagefiles.files import find
 from autofix.settings.recipe import Blend, Check
 from autofix.settings.recipe_toml import load
 from autofix.stages.blend import blend

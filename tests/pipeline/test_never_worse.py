@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from autofix.engines.base import EngineFacts, SizeRule
-from autofix.files import read
+from autofix.imagefiles.files import read
 from autofix.pipeline import Pipeline
 from autofix.settings.recipe_toml import load
 from checking.breaking import BREAKERS

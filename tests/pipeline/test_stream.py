@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autofix.errors import DetectorSetupError
-from autofix.files import read
+from autofix.imagefiles.files import read
 from autofix.pipeline import Pipeline
 from autofix.settings.recipe_toml import load
 from autofix.stream import AT_ONCE, MOST

@@ -99,7 +99,7 @@ def test_the_plain_loop_paints_the_same_face(changes):
 
 
 def fixed(wanted, toolbox, path):
-    from autofix.files import read
+    from autofix.imagefiles.files import read
     from autofix.pipeline import Pipeline
 
     (outcome,) = Pipeline(wanted, toolbox).fix([read(path, name=path.name)])

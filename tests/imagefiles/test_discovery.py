@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofix.errors import UsageError
-from autofix.finding import PICTURE_SUFFIXES, Found, find, shown, walk
+from autofix.imagefiles.discovery import PICTURE_SUFFIXES, Found, find, shown, walk
 
 
 def plant(root, *names):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from autofix.decode import decode
-from autofix.encode import encode, format_of
-from autofix.pngchunks import with_deep_pixels
-from autofix.tiff import alpha_tags, deep_tiff, with_tags
+from autofix.imagefiles.decode import decode
+from autofix.imagefiles.encode import encode, format_of
+from autofix.imagefiles.png import with_deep_pixels
+from autofix.imagefiles.tiff import alpha_tags, deep_tiff, with_tags
 from autofix.values import Picture, Source
 
 LOSSLESS = ["PNG", "TIFF", "BMP", "WEBP"]

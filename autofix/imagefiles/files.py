@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from autofix.decode import PILLOW_ERRORS, Unreadable, decode
-from autofix.encode import encode, format_of
 from autofix.errors import PictureError
-from autofix.finding import Found, find, shown
-from autofix.own_files import check_stays_inside
+from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, decode
+from autofix.imagefiles.discovery import Found, find, shown
+from autofix.imagefiles.encode import encode, format_of
+from autofix.imagefiles.own_files import check_stays_inside
 from autofix.values import Picture
 
 __all__ = [

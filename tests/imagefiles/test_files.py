@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from autofix import files
 from autofix.errors import PictureError
+from autofix.imagefiles import files
 from autofix.values import Picture, Source
 
 

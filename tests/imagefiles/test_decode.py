@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from autofix.as_encoded import webp_is_lossless
-from autofix.decode import PILLOW_ERRORS, Unreadable, _dpi, decode
-from autofix.tiff import alpha_tags, deep_tiff, with_tags
+from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, _dpi, decode
+from autofix.imagefiles.save_options import webp_is_lossless
+from autofix.imagefiles.tiff import alpha_tags, deep_tiff, with_tags
 
 
 def noise(height, width, *, channels=3, seed=0):

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
-from autofix.pngchunks import PngFacts
+from autofix.imagefiles.png import PngFacts
 
 _APP13 = 0xFFED
 _TIFF_BLOCKS = (33723, 34377)

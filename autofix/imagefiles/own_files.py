@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from autofix.errors import UsageError
-from autofix.finding import shown
+from autofix.imagefiles.discovery import shown
 
 FOLDER = ".autofix"
 

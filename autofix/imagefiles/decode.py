@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
 
-from autofix import exif
-from autofix.as_encoded import save_options
-from autofix.pngchunks import XMP_KEY, PngFacts, read_facts
-from autofix.sixteen import Deep, read_deep, to_eight
-from autofix.tiff import DIRECTORIES
+from autofix.imagefiles import exif
+from autofix.imagefiles.png import XMP_KEY, PngFacts, read_facts
+from autofix.imagefiles.save_options import save_options
+from autofix.imagefiles.sixteen_bit import Deep, read_deep, to_eight
+from autofix.imagefiles.tiff import DIRECTORIES
 from autofix.values import MaskValues, Pixels, Source, read_only
 
 PILLOW_ERRORS = (

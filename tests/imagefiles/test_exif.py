@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from autofix import exif
+from autofix.imagefiles import exif
 
 
 def block(order, *, kind=3, count=1, value=6):

@@ -1,0 +1,1 @@
+"""Picture files: found, decoded, encoded, written whole."""
