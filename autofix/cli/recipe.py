@@ -48,7 +48,7 @@ def import_(file: Path) -> None:
     FILE is a picture that autofix or ADetailer fixed, a text file with an infotext, or JSON with
     ADetailer's API arguments. What has no counterpart is named on stderr.
     """
-    from autofix.recipe_import import import_recipe
+    from autofix.metadata.recipe_import import import_recipe
 
     imported = import_recipe(file)
     for note in imported.notes:

@@ -17,8 +17,8 @@ from autofix.metadata.infotext import (
     parse_generation,
     read_infotext,
 )
+from autofix.metadata.provenance import RECORD_KEY, read_record, record_fix
 from autofix.metadata.readers import read_generation
-from autofix.metadata.written import RECORD_KEY, read_record, record_fix
 
 __all__ = [
     "NEGATIVE_PREFIX",

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from autofix.engines.control_images import MODULES, module_of
-from autofix.metadata.adetailer import DEFAULTS, Args
+from autofix.metadata.adetailer_infotext import DEFAULTS, Args
 from autofix.settings.recipe import Control
 
 _NEAREST = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from autofix.imagefiles import exif
 from autofix.imagefiles.decode import PILLOW_ERRORS
-from autofix.metadata.graph import read_graph
+from autofix.metadata.comfyui import read_graph
 from autofix.metadata.infotext import (
     PARAMETERS_KEY,
     GenerationText,

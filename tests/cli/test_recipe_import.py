@@ -5,7 +5,7 @@ import json
 import pytest
 
 from autofix.cli import recipe as command
-from autofix.recipe_import import import_recipe
+from autofix.metadata.recipe_import import import_recipe
 from autofix.settings.recipe_toml import load
 
 TAB = {"ad_model": "face_yolov8n.pt", "ad_prompt": "a [SEP] b", "ad_denoising_strength": 0.3}

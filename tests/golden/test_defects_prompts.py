@@ -14,8 +14,8 @@ from autofix.metadata import (
     read_infotext,
     record_fix,
 )
+from autofix.metadata.recipe_import import import_recipe
 from autofix.prompts import instruct, picture_seed
-from autofix.recipe_import import import_recipe
 from autofix.settings.recipe import Choose, Inpaint, Recipe, parse
 from autofix.stages.choose import choose
 from autofix.values import Outcome, RegionResult, Source

@@ -7,7 +7,7 @@ not made with autofix.
 import pytest
 
 from autofix.metadata import GenerationText, parse_generation
-from autofix.metadata.adetailer import DEFAULTS, NAMES, infotext_keys, tabs_of
+from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, infotext_keys, tabs_of
 from autofix.prompts import instruct
 from autofix.settings.recipe import Inpaint
 from tests.build import region

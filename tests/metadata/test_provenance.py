@@ -20,7 +20,7 @@ from autofix.metadata import (
     read_record,
     record_fix,
 )
-from autofix.metadata.adetailer import tabs_of
+from autofix.metadata.adetailer_infotext import tabs_of
 from autofix.settings.recipe import Recipe, parse
 from autofix.values import Outcome, RegionResult, Source
 from tests.build import picture, region

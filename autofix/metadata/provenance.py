@@ -8,7 +8,8 @@ from typing import Any
 
 from autofix.imagefiles import exif
 from autofix.imagefiles.decode import PILLOW_ERRORS
-from autofix.metadata.adetailer import PREFIX, VERSION_KEY, Pairs, infotext_keys, tabs_of
+from autofix.metadata.adetailer_infotext import PREFIX, VERSION_KEY, Pairs, infotext_keys, tabs_of
+from autofix.metadata.adetailer_recipe import args_of
 from autofix.metadata.infotext import (
     PARAMETERS_KEY,
     SETTING,
@@ -17,7 +18,6 @@ from autofix.metadata.infotext import (
     parse_generation,
     read_infotext,
 )
-from autofix.metadata.tabs import args_of
 from autofix.record import version
 from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, RegionResult, Source

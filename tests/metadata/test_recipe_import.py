@@ -9,7 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 from autofix.errors import PictureError, RecipeError
 from autofix.imagefiles import files
 from autofix.metadata import record_fix
-from autofix.recipe_import import import_recipe
+from autofix.metadata.recipe_import import import_recipe
 from autofix.settings.recipe import Recipe, parse
 from autofix.settings.recipe_toml import load, tomllib
 from autofix.values import Outcome, Picture, RegionResult, Source

@@ -9,7 +9,7 @@ from typing import Any
 
 from autofix.engines.samplers import check_sampler
 from autofix.errors import RecipeError
-from autofix.metadata.adetailer import DEFAULTS, NAMES, Args
+from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, Args
 from autofix.metadata.controlnet import controlnet_args, controls_of
 from autofix.settings.recipe import PADDING, Detect, Recipe
 from autofix.settings.units import Share

@@ -1,7 +1,7 @@
 import pytest
 
-from autofix.metadata.adetailer import infotext_keys, tabs_of
-from autofix.metadata.tabs import args_of, settings_of
+from autofix.metadata.adetailer_infotext import infotext_keys, tabs_of
+from autofix.metadata.adetailer_recipe import args_of, settings_of
 from autofix.settings.recipe import Control, Inpaint, Recipe, parse
 
 TILE = "control_v11f1e_sd15_tile [a371b31b]"

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofix.metadata import GenerationText, format_generation, parse_generation
-from autofix.metadata.adetailer import DEFAULTS, NAMES, infotext_keys, ordinal, tabs_of
-from autofix.metadata.tabs import YOLO_NAMES, args_of, sampler_name, settings_of
+from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, infotext_keys, ordinal, tabs_of
+from autofix.metadata.adetailer_recipe import YOLO_NAMES, args_of, sampler_name, settings_of
 from autofix.settings.recipe import Recipe, parse
 from autofix.values import RegionResult
 from tests.build import region

@@ -14,8 +14,8 @@ from autofix.errors import RecipeError
 from autofix.imagefiles import files
 from autofix.imagefiles.discovery import shown
 from autofix.metadata import GenerationText, parse_generation, read_infotext, read_record
-from autofix.metadata.adetailer import tabs_of
-from autofix.metadata.tabs import Settings, sampler_name, settings_of
+from autofix.metadata.adetailer_infotext import tabs_of
+from autofix.metadata.adetailer_recipe import Settings, sampler_name, settings_of
 from autofix.settings.recipe import Recipe, parse
 
 _WHAT = "a picture, an infotext or ADetailer's API arguments"
