@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from autofix.engines.base import Engine
-from autofix.engines.steps import plan_of
+from autofix.engines.diffusion.steps import plan_of
 from autofix.errors import EngineError
 from autofix.metadata import GenerationText, read_generation, record_fix
 from autofix.prompts import instruct, picture_seed

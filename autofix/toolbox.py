@@ -245,12 +245,12 @@ class Toolbox:
             import torch  # noqa: F401
         given = self.recipe.inpaint.model
         if self._pipe is not None:
-            from autofix.engines.diffusion import PipelineEngine
+            from autofix.engines.diffusion.engine import PipelineEngine
 
             return PipelineEngine(self._pipe, self.recipe.inpaint)
         if given == "null":
             return NullEngine()
-        from autofix.engines.diffusion import DiffusionEngine
+        from autofix.engines.diffusion.engine import DiffusionEngine
         from autofix.engines.restoration import RestorationEngine
 
         if given == "builtin":

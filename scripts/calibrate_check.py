@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.imagefiles.files import find, read
 from autofix.settings.recipe import Check, Recipe
 from autofix.settings.recipe_toml import load

@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import click
 
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.settings.recipe import Inpaint
 from evaluation.bench import Bench, Measured
 from evaluation.drawing import faces_sheet, plot

@@ -128,7 +128,7 @@ def _weights(toolbox: Toolbox) -> str:
 
 
 def _model(toolbox: Toolbox) -> str:
-    from autofix.engines.steps import plan_of
+    from autofix.engines.diffusion.steps import plan_of
 
     facts = toolbox.facts
     told = [f"model: {facts.name} {facts.identity}"]

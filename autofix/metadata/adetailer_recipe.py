@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from autofix.engines.samplers import check_sampler
+from autofix.engines.diffusion.samplers import check_sampler
 from autofix.errors import RecipeError
 from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, Args
 from autofix.metadata.controlnet import controlnet_args, controls_of

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-from autofix.engines.control_images import MODULES, module_of
+from autofix.engines.diffusion.control_preprocess import MODULES, module_of
 from autofix.metadata.adetailer_infotext import DEFAULTS, Args
 from autofix.settings.recipe import Control
 

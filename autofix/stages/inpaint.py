@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autofix.engines.base import Engine
+from autofix.engines.diffusion.steps import plan_of
 from autofix.engines.resilient import Answer, Resilient
-from autofix.engines.steps import plan_of
 from autofix.errors import EngineError
 from autofix.settings.recipe import Inpaint
 from autofix.values import Crop

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 
 METHODS = (
     ("denoiser", UNet2DConditionModel, "forward"),

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from autofix.cli import doctor
 from autofix.cli.doctor import LIBRARIES, missing_library
-from autofix.engines import loading
+from autofix.engines.diffusion import load as loading
 from autofix.engines.null import NullEngine
 from autofix.errors import DetectorSetupError, ModelError
 from autofix.toolbox import Toolbox

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.settings.recipe import Inpaint
 from autofix.values import Picture
 from tests.build import crop, region

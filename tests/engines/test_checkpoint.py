@@ -8,12 +8,12 @@ from safetensors.torch import load_file, save_file
 
 from autofix.engines.checkpoint import load_checkpoint
 from autofix.engines.cliptext import tokenizer
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.facts import identity
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 from tests.engines import tiny_files
-from tests.engines.test_diffusion import crops
+from tests.engines.diffusion.test_engine import crops
 
 KINDS = {
     "sd1": ("sd1", 4, "epsilon"),

@@ -10,12 +10,12 @@ from diffusers import AutoencoderKL, AutoencoderKLQwenImage, AutoencoderTiny
 
 from autofix.engines import memory
 from autofix.engines.devices import compile_denoiser, device_and_dtype, gains, quicken
-from autofix.engines.diffusion import DiffusionEngine, PipelineEngine
+from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.engines.memory import fit, lighter, out_of_memory
 from autofix.engines.resilient import Adjustable, Resilient
 from autofix.settings.recipe import Inpaint
 from tests.engines import tiny
-from tests.engines.test_diffusion import crops, feathered
+from tests.engines.diffusion.test_engine import crops, feathered
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.resilient import IN_VAIN, Resilient
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Inpaint

@@ -13,14 +13,14 @@ import huggingface_hub.constants
 import pytest
 from huggingface_hub import snapshot_download
 
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.hub import needed, variant_in, variant_of
 from autofix.engines.sources import Source, resolve
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 from autofix.settings.user_config import ModelFolders
 from tests.engines import tiny, tiny_files
-from tests.engines.test_diffusion import crops
+from tests.engines.diffusion.test_engine import crops
 
 NONE = ModelFolders()
 COMMIT = "c" * 40

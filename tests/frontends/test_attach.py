@@ -350,7 +350,7 @@ def test_what_cannot_work_is_refused_and_the_pipeline_left_alone(load, attach):
 
 
 def test_a_safety_checker_and_a_controlnet_do_not_take_part(load, attach):
-    from autofix.engines.diffusion import _inpainting_of
+    from autofix.engines.diffusion.engine import _inpainting_of
 
     pipe = load()
     checker = torch.nn.Identity()

@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.imagefiles.files import find, read
 from autofix.settings.recipe_toml import load
 from autofix.stages.check import check, refusal, score

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autofix.engines.masked import touched
+from autofix.engines.diffusion.masked_content import touched
 from autofix.frontends.batch import Destination
 from autofix.imagefiles.files import find
 from autofix.settings.recipe import Blend, Check

@@ -83,7 +83,7 @@ def within(*places: str) -> set[str]:
         (["autofix.frontends"], ["autofix.cli", "autofix.frontends"]),
         (["autofix.toolbox"], ["autofix.pipeline", "autofix.fixer", "autofix.cli"]),
         (["autofix.cli"], ["autofix.cli", "autofix.__main__"]),
-        (["autofix.engines.diffusion"], ["autofix.toolbox", "autofix.cli.doctor"]),
+        (["autofix.engines.diffusion.engine"], ["autofix.toolbox", "autofix.cli.doctor"]),
     ],
 )
 def test_is_imported_only_from(targets, places):

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 from tests.engines import tiny_flow
-from tests.engines.test_diffusion import crops
+from tests.engines.diffusion.test_engine import crops
 
 KINDS = {
     "sd3": tiny_flow.sd3,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from autofix.engines.diffusion import DiffusionEngine
-from autofix.engines.samplers import NAMES, SAMPLERS, SCHEDULES, check_sampler, scheduler
-from autofix.engines.steps import Plan, following, plan
+from autofix.engines.diffusion.engine import DiffusionEngine
+from autofix.engines.diffusion.samplers import NAMES, SAMPLERS, SCHEDULES, check_sampler, scheduler
+from autofix.engines.diffusion.steps import Plan, following, plan
 from autofix.errors import RecipeError
 from autofix.settings.recipe import Inpaint
 from tests.build import crop, region, smooth

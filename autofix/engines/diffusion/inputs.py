@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from autofix.engines.masked import fill, latent_mask, refill, touched
-from autofix.engines.soft import SoftBlend
+from autofix.engines.diffusion.masked_content import fill, latent_mask, refill, touched
+from autofix.engines.diffusion.soft_inpainting import SoftBlend
 from autofix.settings.recipe import Inpaint
 from autofix.values import Crop
 

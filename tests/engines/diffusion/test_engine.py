@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from autofix.engines.devices import device_and_dtype
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
+from autofix.engines.diffusion.inputs import begin
+from autofix.engines.diffusion.masked_content import fill, latent_mask
+from autofix.engines.diffusion.samplers import SAMPLERS
 from autofix.engines.facts import identity, read_facts
-from autofix.engines.masked import fill, latent_mask
-from autofix.engines.samplers import SAMPLERS
-from autofix.engines.start import begin
 from autofix.errors import EngineError, ModelError, RecipeError
 from autofix.settings.recipe import PADDING, Inpaint
 from autofix.settings.units import Share

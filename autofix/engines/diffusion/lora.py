@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autofix.engines.lora_files import delete_lora, load_lora, parts
-from autofix.engines.tags import find_lora, parted, read_tag
+from autofix.engines.diffusion.lora_load import delete_lora, load_lora, parts
+from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
 from autofix.errors import ModelError
 from autofix.settings.user_config import ModelFolders, model_folders
 

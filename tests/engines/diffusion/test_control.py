@@ -12,9 +12,9 @@ from diffusers import (
     StableDiffusionXLInpaintPipeline,
 )
 
-from autofix.engines.control import ControlNets
-from autofix.engines.control_images import control_image
-from autofix.engines.diffusion import DiffusionEngine, PipelineEngine
+from autofix.engines.diffusion.control import ControlNets
+from autofix.engines.diffusion.control_preprocess import control_image
+from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.errors import ModelError, RecipeError
 from autofix.settings.recipe import Control, Recipe
 from tests.engines.steered import (

@@ -7,9 +7,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from autofix.engines.samplers import NAMES, SAMPLERS, check_sampler, scheduler
-from autofix.engines.soft import SoftBlend, _clean_line, _ranked_mean, paste_mask
-from autofix.engines.steps import Plan, following
+from autofix.engines.diffusion.samplers import NAMES, SAMPLERS, check_sampler, scheduler
+from autofix.engines.diffusion.soft_inpainting import (
+    SoftBlend,
+    _clean_line,
+    _ranked_mean,
+    paste_mask,
+)
+from autofix.engines.diffusion.steps import Plan, following
 from autofix.errors import RecipeError
 from autofix.settings.recipe import Inpaint
 

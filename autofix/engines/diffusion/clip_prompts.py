@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from autofix.engines.embeddings import Embeddings
-from autofix.engines.lora import Loras
+from autofix.engines.diffusion.lora import Loras
+from autofix.engines.diffusion.textual_inversion import Embeddings
 
 Piece = tuple[str, float]
 """A text, and how much attention it gets."""

@@ -12,10 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.engines.asking import asked
 from autofix.engines.base import EngineFacts
-from autofix.engines.control import ControlNets
 from autofix.engines.devices import PRECISIONS, Precision, device_and_dtype, gains, settle
+from autofix.engines.diffusion.call_arguments import asked
+from autofix.engines.diffusion.clip_prompts import PromptEncoder, embeddings_for, reads_clip
+from autofix.engines.diffusion.control import ControlNets
+from autofix.engines.diffusion.guidance import check_guidance, sparing
+from autofix.engines.diffusion.inputs import begin
+from autofix.engines.diffusion.load import load
+from autofix.engines.diffusion.lora import LoraSwitch
+from autofix.engines.diffusion.lora_tags import check_loras, parted
+from autofix.engines.diffusion.samplers import check_sampler, scheduler
+from autofix.engines.diffusion.steps import following, plan_of
+from autofix.engines.diffusion.vae import find_vae, put_vae, with_vae
 from autofix.engines.facts import (
     checkpoint_facts,
     pipeline_facts,
@@ -24,17 +33,8 @@ from autofix.engines.facts import (
     read_own,
 )
 from autofix.engines.families import sniff
-from autofix.engines.guidance import check_guidance, sparing
-from autofix.engines.loading import load
-from autofix.engines.lora import LoraSwitch
 from autofix.engines.memory import in_words, lighter
-from autofix.engines.prompting import PromptEncoder, embeddings_for, reads_clip
-from autofix.engines.samplers import check_sampler, scheduler
 from autofix.engines.sources import Source
-from autofix.engines.start import begin
-from autofix.engines.steps import following, plan_of
-from autofix.engines.tags import check_loras, parted
-from autofix.engines.vae import find_vae, put_vae, with_vae
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Patch

@@ -1,8 +1,14 @@
 import pytest
 import torch
 
-from autofix.engines.diffusion import DiffusionEngine
-from autofix.engines.prompting import PromptEncoder, _weighted, chunked, parse_attention, reads_clip
+from autofix.engines.diffusion.clip_prompts import (
+    PromptEncoder,
+    _weighted,
+    chunked,
+    parse_attention,
+    reads_clip,
+)
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.settings.recipe import Inpaint
 from tests.engines import tiny
 

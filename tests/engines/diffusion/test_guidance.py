@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from autofix.engines.diffusion import DiffusionEngine
-from autofix.engines.guidance import check_guidance, noise_level
-from autofix.engines.samplers import scheduler
+from autofix.engines.diffusion.engine import DiffusionEngine
+from autofix.engines.diffusion.guidance import check_guidance, noise_level
+from autofix.engines.diffusion.samplers import scheduler
 from autofix.errors import RecipeError
 from autofix.settings.recipe import Inpaint
 from tests.build import crop, region, smooth

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from autofix.engines.masked import fill, latent_mask, refill, touched
+from autofix.engines.diffusion.masked_content import fill, latent_mask, refill, touched
 
 MASK = np.zeros((96, 128), np.uint8)
 MASK[20:70, 30:90] = 255

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from autofix.engines.control_files import load_controlnet
-from autofix.engines.control_images import check_module, control_image, module_of
+from autofix.engines.diffusion.control_load import load_controlnet
+from autofix.engines.diffusion.control_preprocess import check_module, control_image, module_of
 from autofix.engines.weightfile import check_kind
 from autofix.errors import ModelError
 from autofix.settings.recipe import Control, Inpaint

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from autofix.engines.control_images import check_module, control_image, module_of
+from autofix.engines.diffusion.control_preprocess import check_module, control_image, module_of
 from autofix.errors import ModelError
 from autofix.settings.recipe import Control
 from tests.engines.steered import crops

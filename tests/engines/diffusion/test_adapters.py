@@ -11,12 +11,12 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
-from autofix.engines.diffusion import DiffusionEngine, PipelineEngine
-from autofix.engines.embeddings import Embeddings
-from autofix.engines.lora import KEPT, LoraSwitch
-from autofix.engines.lora_files import load_lora
-from autofix.engines.prompting import CHUNK, PromptEncoder, chunked
-from autofix.engines.tags import find_lora, parted, read_tag
+from autofix.engines.diffusion.clip_prompts import CHUNK, PromptEncoder, chunked
+from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
+from autofix.engines.diffusion.lora import KEPT, LoraSwitch
+from autofix.engines.diffusion.lora_load import load_lora
+from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
+from autofix.engines.diffusion.textual_inversion import Embeddings
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 from autofix.settings.user_config import ModelFolders, model_folders

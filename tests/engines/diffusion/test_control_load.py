@@ -3,7 +3,7 @@ import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 from safetensors.torch import save_file
 
-from autofix.engines.diffusion import DiffusionEngine
+from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.errors import ModelError
 from autofix.settings.recipe import Control
 from tests.engines.steered import (

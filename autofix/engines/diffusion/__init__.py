@@ -1,0 +1,1 @@
+"""The engine that inpaints with diffusers, and its parts."""
