@@ -1,4 +1,4 @@
-"""Write autofix/engines/configs: what single-file checkpoints do not say of themselves.
+"""Write autofix/engines/checkpoints/configs: what single-file checkpoints do not say of themselves.
 
     scripts/make_configs.py [open_clip_torch-*.whl]
 
@@ -24,7 +24,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig
 
-CONFIGS = Path(__file__).parents[1] / "autofix" / "engines" / "configs"
+CONFIGS = Path(__file__).parents[1] / "autofix" / "engines" / "checkpoints" / "configs"
 MERGES = 49152 - 256 - 2
 """As many of the wheel's merges as CLIP's vocabulary has, behind one line of heading."""
 

@@ -21,7 +21,7 @@ from original_layout import save
 
 Kind = Literal["sd15", "sdxl"]
 
-CONFIGS = Path(__file__).parents[1] / "autofix" / "engines" / "configs"
+CONFIGS = Path(__file__).parents[1] / "autofix" / "engines" / "checkpoints" / "configs"
 FAMILIES = {"sd15": "sd1", "sdxl": "sdxl"}
 SPREAD = 0.02
 """Standard deviation of the weights: small enough that nothing overflows in half precision."""

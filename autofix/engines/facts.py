@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autofix.engines.base import EngineFacts, SizeRule
-from autofix.engines.families import FAMILIES, Checkpoint, Family, family_of
+from autofix.engines.checkpoints.families import FAMILIES, Checkpoint, Family, family_of
 from autofix.errors import ModelError
 from autofix.settings.recipe import PADDING
 from autofix.settings.units import Share, parse_length

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from autofix.engines.checkpoints.weight_file import SAFE
 from autofix.engines.devices import device_and_dtype
-from autofix.engines.weightfile import SAFE
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 

@@ -34,7 +34,7 @@ def _make_true_size(name: str, folder: Path) -> None:
     """As a diffusers folder, which the plain loop can load as well."""
     import torch
 
-    from autofix.engines.checkpoint import load_checkpoint
+    from autofix.engines.checkpoints.load import load_checkpoint
     from make_true_size import make_true_size
 
     made = make_true_size(name, folder, torch.float16)

@@ -17,7 +17,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from autofix.engines.cliptext import tokenizer
+from autofix.engines.checkpoints.clip import tokenizer
 from tests.conftest import ROOT
 from tests.engines.tiny import _scheduler
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from autofix.engines.checkpoints.weight_file import check_kind
 from autofix.engines.diffusion.control_load import load_controlnet
 from autofix.engines.diffusion.control_preprocess import check_module, control_image, module_of
-from autofix.engines.weightfile import check_kind
 from autofix.errors import ModelError
 from autofix.settings.recipe import Control, Inpaint
 from autofix.settings.user_config import model_folders

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autofix.engines.weightfile import tensor_reader
+from autofix.engines.checkpoints.weight_file import tensor_reader
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 

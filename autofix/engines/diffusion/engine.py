@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autofix.engines.base import EngineFacts
+from autofix.engines.checkpoints.families import sniff
 from autofix.engines.devices import PRECISIONS, Precision, device_and_dtype, gains, settle
 from autofix.engines.diffusion.call_arguments import asked
 from autofix.engines.diffusion.clip_prompts import PromptEncoder, embeddings_for, reads_clip
@@ -32,7 +33,6 @@ from autofix.engines.facts import (
     read_index,
     read_own,
 )
-from autofix.engines.families import sniff
 from autofix.engines.memory import in_words, lighter
 from autofix.engines.sources import Source
 from autofix.errors import EngineError, ModelError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autofix.engines.checkpoint import load_checkpoint
+from autofix.engines.checkpoints.load import load_checkpoint
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.facts import read_index
 from autofix.engines.hub import variant_in

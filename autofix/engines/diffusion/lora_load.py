@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from autofix.engines.checkpoints.weight_file import Header, read_header, read_tensors
 from autofix.engines.memory import out_of_memory
-from autofix.engines.weightfile import Header, read_header, read_tensors
 from autofix.errors import ModelError
 
 _FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}

@@ -8,7 +8,7 @@ import functools
 import re
 from pathlib import Path
 
-from autofix.engines.weightfile import SAFE, read_header
+from autofix.engines.checkpoints.weight_file import SAFE, read_header
 from autofix.errors import ModelError
 from autofix.settings.user_config import ModelFolders, config_path, model_folders
 

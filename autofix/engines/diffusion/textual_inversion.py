@@ -12,7 +12,7 @@ from pathlib import Path
 from pickle import PickleError
 from typing import Any
 
-from autofix.engines.weightfile import SAFE, check_kind, read_header, read_tensors
+from autofix.engines.checkpoints.weight_file import SAFE, check_kind, read_header, read_tensors
 from autofix.errors import ModelError
 from autofix.settings.user_config import ModelFolders, model_folders
 

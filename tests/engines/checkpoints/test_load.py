@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from autofix.engines.checkpoint import load_checkpoint
-from autofix.engines.cliptext import tokenizer
+from autofix.engines.checkpoints.clip import tokenizer
+from autofix.engines.checkpoints.load import load_checkpoint
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.facts import identity
 from autofix.errors import ModelError

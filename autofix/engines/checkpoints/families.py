@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autofix.engines.misfits import not_a_checkpoint
-from autofix.engines.weightfile import SAFE, VAES, Header, read_header
+from autofix.engines.checkpoints.other_files import not_a_checkpoint
+from autofix.engines.checkpoints.weight_file import SAFE, VAES, Header, read_header
 from autofix.errors import ModelError
 
 UNET = "model.diffusion_model."

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from autofix.engines.weightfile import Header
+from autofix.engines.checkpoints.weight_file import Header
 from autofix.errors import ModelError
 
 HEAD = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from autofix.engines.weightfile import VAES, Header
+from autofix.engines.checkpoints.weight_file import VAES, Header
 from autofix.errors import ModelError
 
 _Test = Callable[[Header], bool]

@@ -12,10 +12,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from autofix.engines.cliptext import CONFIGS
-from autofix.engines.families import UNET, family_of, sniff
-from autofix.engines.shapes import clip_config, unet_config, vae_config
-from autofix.engines.weightfile import Header, read_header
+from autofix.engines.checkpoints.clip import CONFIGS
+from autofix.engines.checkpoints.configs_from_shapes import clip_config, unet_config, vae_config
+from autofix.engines.checkpoints.families import UNET, family_of, sniff
+from autofix.engines.checkpoints.weight_file import Header, read_header
 from autofix.errors import ModelError
 from tests.engines.tiny_files import original_layout
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autofix.engines.cliptext import CONFIGS, text_encoder, tokenizer
-from autofix.engines.families import UNET, Checkpoint, sniff
-from autofix.engines.shapes import unet_config, vae_config
-from autofix.engines.weightfile import VAES, tensor_reader
+from autofix.engines.checkpoints.clip import CONFIGS, text_encoder, tokenizer
+from autofix.engines.checkpoints.configs_from_shapes import unet_config, vae_config
+from autofix.engines.checkpoints.families import UNET, Checkpoint, sniff
+from autofix.engines.checkpoints.weight_file import VAES, tensor_reader
 from autofix.errors import ModelError
 
 Read = Callable[[str], dict[str, Any]]

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autofix.engines.shapes import clip_config
-from autofix.engines.weightfile import Header
+from autofix.engines.checkpoints.configs_from_shapes import clip_config
+from autofix.engines.checkpoints.weight_file import Header
 from autofix.errors import ModelError
 
 CONFIGS = Path(__file__).parent / "configs"

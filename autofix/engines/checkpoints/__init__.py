@@ -1,0 +1,1 @@
+"""Checkpoint files: what they are, and how they become a diffusers pipeline."""
