@@ -11,8 +11,8 @@ from autofix.engines.base import Engine, EngineFacts
 from autofix.engines.memory import free
 from autofix.engines.null import NullEngine
 from autofix.engines.resilient import Resilient
+from autofix.engines.restoration.upscaler import Upscaler
 from autofix.engines.sources import Source, resolve
-from autofix.engines.upscaling import Upscaler
 from autofix.errors import DetectorSetupError, ModelError, UsageError
 from autofix.settings.recipe import Recipe
 from autofix.settings.user_config import model_folders
@@ -251,7 +251,7 @@ class Toolbox:
         if given == "null":
             return NullEngine()
         from autofix.engines.diffusion.engine import DiffusionEngine
-        from autofix.engines.restoration import RestorationEngine
+        from autofix.engines.restoration.engine import RestorationEngine
 
         if given == "builtin":
             try:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from autofix.engines.checkpoints.weight_file import PICKLES, SAFE, check_kind
 from autofix.engines.hub import fetch
-from autofix.engines.restoration import is_restoration
+from autofix.engines.restoration.engine import is_restoration
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 from autofix.settings.user_config import ModelFolders

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from autofix.engines.upscaling import Upscaler
+from autofix.engines.restoration.upscaler import Upscaler
 from tests.build import detection, picture
-from tests.engines.test_upscaling import esrgan
+from tests.engines.restoration.test_upscaler import esrgan
 from tests.pipeline.fakes import Boxes, Painter, pipeline
 
 APART = ((10, 10, 30, 34), (100, 20, 124, 44), (160, 90, 190, 120))

@@ -75,7 +75,7 @@ def within(*places: str) -> set[str]:
         (["weights"], ["weights", "autofix.toolbox", "autofix.cli"]),
         (["diffusers", "transformers"], ["autofix.engines"]),
         (["ultralytics"], ["detectors.yolo", "detectors.yolo_build"]),
-        (["spandrel", "spandrel_extra_arches"], ["autofix.engines.by_spandrel"]),
+        (["spandrel", "spandrel_extra_arches"], ["autofix.engines.restoration.spandrel_files"]),
         (["mediapipe"], ["detectors.mp_task", "detectors.mp_windows"]),
         (["click", "tqdm"], ["autofix.cli"]),
         (["autofix.stages"], ["autofix.pipeline"]),

@@ -13,15 +13,15 @@ from spandrel import Architecture, ArchRegistry, ArchSupport, ImageModelDescript
 from spandrel.architectures import GFPGAN
 from spandrel.architectures.RestoreFormer import RestoreFormer
 
-from autofix.engines.aligning import SIDE, TEMPLATE, aligned, laid_back, to_template
-from autofix.engines.restoration import RestorationEngine, is_restoration
+from autofix.engines.restoration.align import SIDE, TEMPLATE, aligned, laid_back, to_template
+from autofix.engines.restoration.engine import RestorationEngine, is_restoration
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Inpaint
 from autofix.values import Picture
 from detectors.detection import Detection
 from tests.build import crop, detection, region, smooth
 from tests.detectors.photos import photo
-from tests.engines.test_upscaling import esrgan
+from tests.engines.restoration.test_upscaler import esrgan
 from tests.pipeline.fakes import pipeline
 
 CPU = Inpaint(device="cpu")

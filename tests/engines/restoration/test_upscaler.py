@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from autofix.engines.upscaling import Upscaler
+from autofix.engines.restoration.upscaler import Upscaler
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Recipe
 from autofix.toolbox import Toolbox

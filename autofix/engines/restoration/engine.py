@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from autofix.engines.aligning import SIDE, Values, aligned, laid_back
 from autofix.engines.base import EngineFacts, SizeRule
-from autofix.engines.by_spandrel import check_file, names_in, open_file
 from autofix.engines.devices import device_and_dtype
+from autofix.engines.restoration.align import SIDE, Values, aligned, laid_back
+from autofix.engines.restoration.spandrel_files import check_file, names_in, open_file
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Patch

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from autofix.engines.by_spandrel import check_file, open_file
+from autofix.engines.restoration.spandrel_files import check_file, open_file
 from autofix.errors import EngineError, ModelError
 from autofix.values import Pixels
 
