@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
-from autofix.engines.facts import identity
+from autofix.engines.model_info import identity
 from autofix.errors import ModelError
 from autofix.settings.recipe import Recipe
 from autofix.settings.user_config import Kind, model_folders

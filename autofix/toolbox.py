@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any, cast
 
 from autofix.engines.base import Engine, EngineFacts
+from autofix.engines.locate import Source, resolve
 from autofix.engines.memory import free
 from autofix.engines.null import NullEngine
 from autofix.engines.resilient import Resilient
 from autofix.engines.restoration.upscaler import Upscaler
-from autofix.engines.sources import Source, resolve
 from autofix.errors import DetectorSetupError, ModelError, UsageError
 from autofix.settings.recipe import Recipe
 from autofix.settings.user_config import model_folders
@@ -182,7 +182,7 @@ class Toolbox:
             return 1
         key = (id(self.engine), size_wh, settings.control)
         if key not in self._batch_sizes:
-            from autofix.engines.trial import fastest_batch
+            from autofix.engines.batch_size import fastest_batch
 
             self._batch_sizes[key] = fastest_batch(self.engine.engine, size_wh, settings)
         return self._batch_sizes[key]

@@ -26,15 +26,15 @@ from autofix.engines.diffusion.lora_tags import check_loras, parted
 from autofix.engines.diffusion.samplers import check_sampler, scheduler
 from autofix.engines.diffusion.steps import following, plan_of
 from autofix.engines.diffusion.vae import find_vae, put_vae, with_vae
-from autofix.engines.facts import (
+from autofix.engines.locate import Source
+from autofix.engines.memory import in_words, lighter
+from autofix.engines.model_info import (
     checkpoint_facts,
     pipeline_facts,
     read_facts,
     read_index,
     read_own,
 )
-from autofix.engines.memory import in_words, lighter
-from autofix.engines.sources import Source
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Patch

@@ -7,9 +7,9 @@ from typing import Any
 
 from autofix.engines.checkpoints.load import load_checkpoint
 from autofix.engines.devices import device_and_dtype
-from autofix.engines.facts import read_index
 from autofix.engines.hub import variant_in
-from autofix.engines.sources import Source
+from autofix.engines.locate import Source
+from autofix.engines.model_info import read_index
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 

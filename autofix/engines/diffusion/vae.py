@@ -9,7 +9,7 @@ from typing import Any
 
 from autofix.engines.base import EngineFacts
 from autofix.engines.checkpoints.weight_file import check_kind
-from autofix.engines.facts import identity
+from autofix.engines.model_info import identity
 from autofix.errors import ModelError
 from autofix.settings.user_config import model_folders
 

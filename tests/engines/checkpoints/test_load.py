@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from autofix.engines.checkpoints.clip import tokenizer
 from autofix.engines.checkpoints.load import load_checkpoint
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.engines.facts import identity
+from autofix.engines.model_info import identity
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 from tests.engines import tiny_files

@@ -12,7 +12,7 @@ from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.inputs import begin
 from autofix.engines.diffusion.masked_content import fill, latent_mask
 from autofix.engines.diffusion.samplers import SAMPLERS
-from autofix.engines.facts import identity, read_facts
+from autofix.engines.model_info import identity, read_facts
 from autofix.errors import EngineError, ModelError, RecipeError
 from autofix.settings.recipe import PADDING, Inpaint
 from autofix.settings.units import Share

@@ -9,7 +9,7 @@ from diffusers import PNDMScheduler, StableDiffusionInpaintPipeline
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.samplers import scheduler
 from autofix.engines.diffusion.steps import Plan, following, plan, plan_of
-from autofix.engines.facts import read_facts
+from autofix.engines.model_info import read_facts
 from autofix.settings.recipe import Inpaint
 from tests.build import crop, region, smooth
 from tests.engines import tiny, tiny_flow

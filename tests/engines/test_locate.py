@@ -15,7 +15,7 @@ from huggingface_hub import snapshot_download
 
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.hub import needed, variant_in, variant_of
-from autofix.engines.sources import Source, resolve
+from autofix.engines.locate import Source, resolve
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
 from autofix.settings.user_config import ModelFolders

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from autofix.engines.trial import fastest_batch
+from autofix.engines.batch_size import fastest_batch
 from autofix.errors import EngineError
 from autofix.settings.recipe import Inpaint
 from tests.pipeline.fakes import Painter
