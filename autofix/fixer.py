@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autofix.errors import RecipeError
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load
-from autofix.toolbox import Toolbox
 from autofix.values import Outcome, Picture
 
 AnyPicture = Picture | Image.Image | NDArray[np.uint8]

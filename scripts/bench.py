@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import click
 
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load, to_toml
-from autofix.toolbox import Toolbox
 from benching import report
 from benching.models import RANDOM, model_folder
 from benching.pictures import ROOT, make_pictures

@@ -15,9 +15,9 @@ from autofix.cli.options import chosen_recipe, recipe_options
 from autofix.errors import PictureError
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.toolbox import Toolbox
 from autofix.record import picture_record, region_record
-from autofix.toolbox import Toolbox
 from detectors.errors import DetectorError
 
 

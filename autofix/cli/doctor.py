@@ -17,7 +17,7 @@ from detectors.untouched import light_imports
 
 if TYPE_CHECKING:
     from autofix.engines.base import EngineFacts
-    from autofix.toolbox import Toolbox
+    from autofix.pipeline.toolbox import Toolbox
 
 LIBRARIES = {
     "libxcb.so.1": "libxcb1",
@@ -101,8 +101,8 @@ def _import_problem(module: str) -> str | None:
 
 def _tried(changes: Mapping[str, object]) -> Iterator[str]:
     """Open what the default recipe needs, so changed, say what there is, yield what is wrong."""
+    from autofix.pipeline.toolbox import Toolbox
     from autofix.settings.recipe_toml import load
-    from autofix.toolbox import Toolbox
 
     with Toolbox(load("face").override(changes)) as toolbox:
         for look in (_device, _weights, _model, _detectors):

@@ -72,9 +72,9 @@ def _alone(
     """The work done here."""
     from autofix.cli.pulling import download_bar
     from autofix.frontends.hook import fix_in_place
-    from autofix.pipeline import Pipeline
+    from autofix.pipeline.pipeline import Pipeline
+    from autofix.pipeline.toolbox import Toolbox
     from autofix.settings.recipe_toml import load
-    from autofix.toolbox import Toolbox
 
     # The generator runs beside it: torch's threads shall not wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

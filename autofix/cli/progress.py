@@ -12,7 +12,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from autofix.timing import Timing
+from autofix.pipeline.timing import Timing
 
 LINE_SECONDS = 10.0
 """Between lines where stderr is no terminal."""

@@ -27,9 +27,9 @@ from autofix.errors import UsageError
 from autofix.frontends.batch import Batch, Destination
 from autofix.frontends.lock import held
 from autofix.imagefiles.files import Found, find, shown, sweep
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Check
-from autofix.toolbox import Toolbox
 
 
 @click.command()

@@ -99,8 +99,8 @@ def command(
     from autofix.frontends.hook import answering
     from autofix.frontends.local import listening
     from autofix.frontends.worker import Worker
-    from autofix.pipeline import Pipeline
-    from autofix.toolbox import Toolbox
+    from autofix.pipeline.pipeline import Pipeline
+    from autofix.pipeline.toolbox import Toolbox
 
     # Programs that share the cores with torch are slow where its threads wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

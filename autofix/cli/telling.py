@@ -16,7 +16,7 @@ from tqdm import tqdm
 from autofix.cli.looking import region_line
 from autofix.errors import UsageError
 from autofix.imagefiles.files import shown
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
 
 
 class _Warnings(logging.Handler):

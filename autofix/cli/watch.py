@@ -26,8 +26,8 @@ from autofix.frontends.local import listening
 from autofix.frontends.watch import Watcher
 from autofix.frontends.worker import Worker
 from autofix.imagefiles.files import shown
-from autofix.pipeline import Pipeline
-from autofix.toolbox import Toolbox
+from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.toolbox import Toolbox
 
 
 @click.command()

@@ -16,8 +16,8 @@ from autofix.errors import AutofixError
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
 from autofix.journal import Journal
-from autofix.pipeline import Pipeline
-from autofix.recipe_files import files_identity
+from autofix.pipeline.fingerprint import files_identity
+from autofix.pipeline.pipeline import Pipeline
 from autofix.record import outcome_records, picture_record, version
 from autofix.values import Outcome, Picture, Region
 

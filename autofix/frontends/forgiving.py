@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autofix.errors import UsageError
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
 from autofix.values import Outcome, Picture
 
 

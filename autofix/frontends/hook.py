@@ -16,7 +16,7 @@ from autofix.imagefiles.discovery import Found, shown
 if TYPE_CHECKING:  # a call that a worker answers loads no model library
     from autofix.frontends.batch import Record
     from autofix.frontends.worker import Worker
-    from autofix.pipeline import Pipeline
+    from autofix.pipeline.pipeline import Pipeline
     from autofix.settings.recipe import Recipe
 
 

@@ -22,7 +22,7 @@ from autofix.frontends import answer
 from autofix.frontends.allowed import ALLOWED, ForbiddenError, requested
 from autofix.frontends.upload import PARTS, Done, FixUploads, Limits, Upload, read_form, refusal
 from autofix.frontends.worker import Worker
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
 from autofix.record import version
 from autofix.settings.recipe import Recipe
 

@@ -17,7 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from autofix.errors import PictureError
 from autofix.frontends.forgiving import fix_each
 from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, decode, optional_formats
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
 from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, Picture
 

@@ -16,7 +16,7 @@ from autofix.frontends.notices import Notice, Notices
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
 from autofix.journal import Journal
-from autofix.stream import AT_ONCE
+from autofix.pipeline.stream import AT_ONCE
 
 SCAN_SECONDS, POLL_SECONDS = 10.0, 1.0
 """Between looks at everything: where the system tells of changes, and where it does not."""

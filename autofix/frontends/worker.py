@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from autofix.errors import BusyError
-from autofix.pipeline import Pipeline
-from autofix.stream import AT_ONCE, Answer
+from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.stream import AT_ONCE, Answer
 from autofix.values import Picture
 
 

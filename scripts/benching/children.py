@@ -94,9 +94,9 @@ def _measure(recipe_file: str, pictures: Path, marks: Sequence[int]) -> dict[str
 
     from autofix.frontends.batch import Batch, Destination
     from autofix.imagefiles.files import find
-    from autofix.pipeline import Pipeline
+    from autofix.pipeline.pipeline import Pipeline
+    from autofix.pipeline.toolbox import Toolbox
     from autofix.settings.recipe_toml import load
-    from autofix.toolbox import Toolbox
 
     recipe = load(recipe_file)
     every = max(marks[-1] // POINTS, 1)

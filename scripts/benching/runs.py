@@ -15,10 +15,10 @@ from autofix.engines.diffusion.samplers import scheduler
 from autofix.engines.model_info import read_own
 from autofix.frontends.batch import Batch, Destination
 from autofix.imagefiles.files import find
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
-from autofix.strength import strength_of
-from autofix.toolbox import Toolbox
+from autofix.stages.strength import strength_of
 from benching.models import diffusers_folder
 from benching.pictures import ROOT
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from autofix.imagefiles.files import read
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe_toml import load
-from autofix.toolbox import Toolbox
 from tests.conftest import ROOT
 from tests.scenes import ring_delta_e
 

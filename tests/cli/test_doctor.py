@@ -17,7 +17,7 @@ from autofix.cli.doctor import LIBRARIES, missing_library
 from autofix.engines.diffusion import load as loading
 from autofix.engines.null import NullEngine
 from autofix.errors import DetectorSetupError, ModelError
-from autofix.toolbox import Toolbox
+from autofix.pipeline.toolbox import Toolbox
 from tests.conftest import ROOT
 from tests.engines import tiny_files, tiny_flow
 

@@ -3,7 +3,7 @@ import re
 
 from autofix.cli import progress
 from autofix.cli.progress import Reasons, where_time_went, with_progress
-from autofix.timing import Timing
+from autofix.pipeline.timing import Timing
 
 
 def record(*regions):

@@ -21,7 +21,7 @@ from PIL import Image
 import autofix
 from autofix.errors import EngineError, ModelError, RecipeError
 from autofix.metadata import read_generation
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
 from tests.engines import tiny
 
 SIZE = 64

@@ -17,9 +17,9 @@ from autofix.errors import DetectorSetupError, UsageError
 from autofix.frontends import watch
 from autofix.frontends.batch import Batch, Destination
 from autofix.frontends.watch import Watcher
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe_toml import load
-from autofix.toolbox import Toolbox
 from tests.frontends.waiting import until
 from tests.pipeline.fakes import Boxes, Painter, pipeline
 

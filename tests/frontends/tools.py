@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
 from autofix.settings.recipe_toml import load
 from tests.pipeline.fakes import Boxes, Painter, toolbox
 

@@ -9,11 +9,11 @@ from PIL import Image
 from autofix.engines.diffusion.masked_content import touched
 from autofix.frontends.batch import Destination
 from autofix.imagefiles.files import find
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Blend, Check
 from autofix.settings.recipe_toml import load
 from autofix.stages.blend import blend
 from autofix.stages.check import check, refusal
-from autofix.toolbox import Toolbox
 from detectors.errors import DetectorError
 from tests.build import crop, patch, picture, region, smooth
 from tests.pipeline.fakes import Boxes, Broken, Painter, pipeline

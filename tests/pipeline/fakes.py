@@ -8,7 +8,7 @@ import numpy as np
 
 from autofix.engines.base import EngineFacts, SizeRule
 from autofix.errors import EngineError
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
 from autofix.settings.recipe_toml import load
 from autofix.values import Patch
 from detectors.detection import in_order

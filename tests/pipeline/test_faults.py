@@ -11,7 +11,7 @@ from PIL import Image
 
 from autofix.cli import main
 from autofix.engines.resilient import Resilient
-from autofix.toolbox import Toolbox
+from autofix.pipeline.toolbox import Toolbox
 from tests.build import picture
 from tests.engines.misbehaving import Crashing, Sick, Small
 from tests.pipeline.fakes import Boxes, Painter, pipeline

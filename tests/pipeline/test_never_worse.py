@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from autofix.engines.base import EngineFacts, SizeRule
 from autofix.imagefiles.files import read
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
 from autofix.settings.recipe_toml import load
 from checking.breaking import BREAKERS
 from checking.cases import sample

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from autofix.pipeline import RETRY_SEED
+from autofix.pipeline.pipeline import RETRY_SEED
 from tests.build import picture
 from tests.pipeline.fakes import Boxes, Broken, Painter, pipeline
 

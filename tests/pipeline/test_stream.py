@@ -7,10 +7,10 @@ import pytest
 
 from autofix.errors import DetectorSetupError
 from autofix.imagefiles.files import read
-from autofix.pipeline import Pipeline
+from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.stream import AT_ONCE, MOST
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe_toml import load
-from autofix.stream import AT_ONCE, MOST
-from autofix.toolbox import Toolbox
 from tests.build import picture
 from tests.pipeline.fakes import Boxes, Painter, pipeline
 

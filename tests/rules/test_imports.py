@@ -72,18 +72,21 @@ def within(*places: str) -> set[str]:
     [
         (["autofix"], ["autofix"]),
         (["detectors"], ["autofix", "detectors"]),
-        (["weights"], ["weights", "autofix.toolbox", "autofix.cli"]),
+        (["weights"], ["weights", "autofix.pipeline.toolbox", "autofix.cli"]),
         (["diffusers", "transformers"], ["autofix.engines"]),
         (["ultralytics"], ["detectors.yolo", "detectors.yolo_build"]),
         (["spandrel", "spandrel_extra_arches"], ["autofix.engines.restoration.spandrel_files"]),
         (["mediapipe"], ["detectors.mp_task", "detectors.mp_windows"]),
         (["click", "tqdm"], ["autofix.cli"]),
-        (["autofix.stages"], ["autofix.pipeline"]),
-        (["autofix.pipeline"], ["autofix.frontends", "autofix.fixer", "autofix.cli"]),
+        (["autofix.stages"], ["autofix.pipeline.pipeline"]),
+        (["autofix.pipeline.pipeline"], ["autofix.frontends", "autofix.fixer", "autofix.cli"]),
         (["autofix.frontends"], ["autofix.cli", "autofix.frontends"]),
-        (["autofix.toolbox"], ["autofix.pipeline", "autofix.fixer", "autofix.cli"]),
+        (
+            ["autofix.pipeline.toolbox"],
+            ["autofix.pipeline.pipeline", "autofix.fixer", "autofix.cli"],
+        ),
         (["autofix.cli"], ["autofix.cli", "autofix.__main__"]),
-        (["autofix.engines.diffusion.engine"], ["autofix.toolbox", "autofix.cli.doctor"]),
+        (["autofix.engines.diffusion.engine"], ["autofix.pipeline.toolbox", "autofix.cli.doctor"]),
     ],
 )
 def test_is_imported_only_from(targets, places):
@@ -93,7 +96,7 @@ def test_is_imported_only_from(targets, places):
 def test_stages_and_engines_do_not_know_each_other():
     stages = within("autofix.stages") - {"autofix.stages"}
     for stage in stages:
-        assert importers(stage) <= {"autofix.pipeline"}
+        assert importers(stage) <= {"autofix.pipeline.pipeline"}
     assert not importers("autofix.engines") & (stages - {"autofix.stages.inpaint"})
 
 

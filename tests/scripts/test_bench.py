@@ -14,8 +14,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import bench
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe_toml import load
-from autofix.toolbox import Toolbox
 from benching import report
 from benching.pictures import MOST_FACES, make_pictures
 from benching.recording import Recorder
@@ -100,7 +100,7 @@ def test_the_plain_loop_paints_the_same_face(changes):
 
 def fixed(wanted, toolbox, path):
     from autofix.imagefiles.files import read
-    from autofix.pipeline import Pipeline
+    from autofix.pipeline.pipeline import Pipeline
 
     (outcome,) = Pipeline(wanted, toolbox).fix([read(path, name=path.name)])
     return outcome.picture.pixels.astype(float)

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from autofix.engines.restoration.upscaler import Upscaler
 from autofix.errors import EngineError, ModelError
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
-from autofix.toolbox import Toolbox
 from tests.build import smooth
 
 SEEN = smooth(20, 12).pixels

@@ -2,7 +2,7 @@ import pytest
 
 from autofix.engines.base import EngineFacts, SizeRule
 from autofix.settings.recipe import Inpaint
-from autofix.strength import strength_of, tuned
+from autofix.stages.strength import strength_of, tuned
 from tests.build import detection
 
 TABLE = ((20.0, 0.6), (60.0, 0.4), (100.0, 0.2))

@@ -11,6 +11,10 @@ from autofix.engines.base import Engine
 from autofix.engines.diffusion.steps import plan_of
 from autofix.errors import EngineError
 from autofix.metadata import GenerationText, read_generation, record_fix
+from autofix.pipeline.region_graph import Job, Node, Tries, Try, Work
+from autofix.pipeline.stream import Answer, Stream
+from autofix.pipeline.timing import Timing
+from autofix.pipeline.toolbox import Toolbox
 from autofix.prompts import instruct, picture_seed
 from autofix.settings.recipe import Recipe
 from autofix.stages.blend import blend
@@ -20,13 +24,9 @@ from autofix.stages.crop import crop, frame, unfit
 from autofix.stages.detect import detect
 from autofix.stages.inpaint import inpaint
 from autofix.stages.mask import mask, merge
-from autofix.stream import Answer, Stream
-from autofix.strength import strength_of
-from autofix.timing import Timing
-from autofix.toolbox import Toolbox
+from autofix.stages.strength import strength_of
 from autofix.values import Crop, Outcome, Patch, Picture, Region, RegionResult, Status
 from autofix.window import Window
-from autofix.work import Job, Node, Tries, Try, Work
 from detectors.detection import Detection
 
 RETRY_SEED, CANDIDATE_SEED, CYCLE_SEED = 1_000_003, 10_007, 100_000_007

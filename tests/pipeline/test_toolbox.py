@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from autofix.errors import DetectorSetupError, UsageError
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
-from autofix.toolbox import Toolbox
 from tests.detectors.photos import photo
 from tests.engines import tiny
 
@@ -33,7 +33,7 @@ def test_a_detector_is_found_in_the_user_s_models_folders(tmp_path, monkeypatch)
         opened.append((kind, path))
         return NullDetector()
 
-    monkeypatch.setattr("autofix.toolbox.open_detector", fake)
+    monkeypatch.setattr("autofix.pipeline.toolbox.open_detector", fake)
     for name in ("my_faces", "my_faces.pt"):
         with Toolbox(Recipe().override({"detect.detectors": [name]})) as toolbox:
             assert toolbox.detectors

@@ -16,8 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 from autofix.errors import UsageError
 from autofix.metadata import GenerationText
+from autofix.pipeline.region_graph import Job, Node, Tries, Try, Work
 from autofix.values import Outcome, Picture, RegionResult
-from autofix.work import Job, Node, Tries, Try, Work
 
 AT_ONCE, MOST = 8, 64
 """Pictures under way together: the least, and the most where batches are large."""
