@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from PIL import Image, ImageDraw, ImageFont
 
+from autofix.frontends.files.journal import FOLDER
 from autofix.imagefiles.files import read
-from autofix.journal import FOLDER
 
 SIDE, GAP, TITLE = 224, 6, 18
 

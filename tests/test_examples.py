@@ -10,7 +10,7 @@ import runpy
 import pytest
 from PIL import Image
 
-from autofix.frontends.allowed import SINGLE, WHOLE_SECTIONS
+from autofix.frontends.http.client_settings import SINGLE, WHOLE_SECTIONS
 from tests.conftest import ROOT
 
 SERVING = ROOT / "docs" / "serving.md"

@@ -49,8 +49,8 @@ def _records(
     recipe: str,
     own_recipe: bool,
 ) -> Iterator[dict[str, Any]]:
-    from autofix.frontends.allowed import ALLOWED
     from autofix.frontends.hook import ask
+    from autofix.frontends.http.client_settings import ALLOWED
 
     left = [*dict.fromkeys(files)]
     if not own_recipe and changes.keys() <= ALLOWED:

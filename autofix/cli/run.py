@@ -24,8 +24,8 @@ from autofix.cli.telling import (
     tell_unread_prompts,
 )
 from autofix.errors import UsageError
-from autofix.frontends.batch import Batch, Destination
-from autofix.frontends.lock import held
+from autofix.frontends.files.batch import Batch, Destination
+from autofix.frontends.files.output_lock import held
 from autofix.imagefiles.files import Found, find, shown, sweep
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox

@@ -90,14 +90,14 @@ def command(
     try:
         import uvicorn
 
-        from autofix.frontends.serve import Limits, make_app
+        from autofix.frontends.http.app import Limits, make_app
     except ImportError as error:
         raise UsageError(
             f"autofix serve needs {error.name}, which is missing", "pip install autofix[serve]"
         ) from error
     from autofix.cli.pulling import download_bar
     from autofix.frontends.hook import answering
-    from autofix.frontends.local import listening
+    from autofix.frontends.ipc import listening
     from autofix.frontends.worker import Worker
     from autofix.pipeline.pipeline import Pipeline
     from autofix.pipeline.toolbox import Toolbox

@@ -20,10 +20,10 @@ from autofix.cli.pulling import download_bar
 from autofix.cli.serve import hook_roots
 from autofix.cli.telling import open_jsonl, pictures, show_warnings, tell, tell_unread_prompts
 from autofix.errors import AutofixError
-from autofix.frontends.batch import Batch, Destination
+from autofix.frontends.files.batch import Batch, Destination
 from autofix.frontends.hook import answering
-from autofix.frontends.local import listening
-from autofix.frontends.watch import Watcher
+from autofix.frontends.ipc import listening
+from autofix.frontends.watch.watcher import Watcher
 from autofix.frontends.worker import Worker
 from autofix.imagefiles.files import shown
 from autofix.pipeline.pipeline import Pipeline

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autofix.errors import UsageError
-from autofix.frontends import local
+from autofix.frontends import ipc as local
 from autofix.imagefiles.discovery import Found, shown
 
 if TYPE_CHECKING:  # a call that a worker answers loads no model library
-    from autofix.frontends.batch import Record
+    from autofix.frontends.files.batch import Record
     from autofix.frontends.worker import Worker
     from autofix.pipeline.pipeline import Pipeline
     from autofix.settings.recipe import Recipe
@@ -29,7 +29,7 @@ def fix_in_place(
     followed. Raises UsageError for what is neither a file nor absent, and for settings that do not
     hold.
     """
-    from autofix.frontends.batch import Batch, Destination
+    from autofix.frontends.files.batch import Batch, Destination
 
     found = [Found(path, _full_name(path)) for path in map(_real, paths)]
     for folder, group in groupby(found, key=lambda one: one.path.parent):
@@ -71,7 +71,7 @@ def answering(worker: Worker, roots: Sequence[Path]) -> Callable[[Any], Iterator
         return path
 
     def answer(message: Mapping[str, Any]) -> Iterator[Record]:
-        from autofix.frontends.allowed import requested
+        from autofix.frontends.http.client_settings import requested
 
         recipe = requested(worker.pipeline.recipe, message.get("settings") or {})
         given = message.get("backup")

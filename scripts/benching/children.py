@@ -92,7 +92,7 @@ def _measure(recipe_file: str, pictures: Path, marks: Sequence[int]) -> dict[str
     """The child's work: fix, and note the peaks. Results are removed as soon as they are made."""
     import torch
 
-    from autofix.frontends.batch import Batch, Destination
+    from autofix.frontends.files.batch import Batch, Destination
     from autofix.imagefiles.files import find
     from autofix.pipeline.pipeline import Pipeline
     from autofix.pipeline.toolbox import Toolbox

@@ -13,7 +13,7 @@ from pathlib import Path
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.diffusion.samplers import scheduler
 from autofix.engines.model_info import read_own
-from autofix.frontends.batch import Batch, Destination
+from autofix.frontends.files.batch import Batch, Destination
 from autofix.imagefiles.files import find
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox

@@ -4,7 +4,7 @@ import pytest
 
 from autofix.cli import hook as command
 from autofix.frontends.hook import answering
-from autofix.frontends.local import listening
+from autofix.frontends.ipc import listening
 from autofix.frontends.worker import Worker
 from tests.conftest import ROOT
 from tests.frontends.tools import fake_pipeline

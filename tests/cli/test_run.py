@@ -11,7 +11,7 @@ import sys
 import pytest
 from PIL import Image
 
-from autofix.frontends.lock import held
+from autofix.frontends.files.output_lock import held
 from tests.conftest import ROOT
 
 SAMPLES = ROOT / "samples"

@@ -7,7 +7,7 @@ import pytest
 from autofix.errors import UsageError
 from autofix.frontends import hook
 from autofix.frontends.hook import answering, ask, fix_in_place
-from autofix.frontends.local import listening
+from autofix.frontends.ipc import listening
 from autofix.frontends.worker import Worker
 from autofix.imagefiles.files import read
 from autofix.metadata import read_record

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from autofix.engines.diffusion.masked_content import touched
-from autofix.frontends.batch import Destination
+from autofix.frontends.files.batch import Destination
 from autofix.imagefiles.files import find
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Blend, Check

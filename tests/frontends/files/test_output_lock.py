@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from autofix.errors import UsageError
-from autofix.frontends.lock import held
+from autofix.frontends.files.output_lock import held
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from autofix.frontends.lock import held
+from autofix.frontends.files.output_lock import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -1,6 +1,6 @@
 import json
 
-from autofix.journal import Journal
+from autofix.frontends.files.journal import Journal
 
 ONE = {"picture": "a/b.png", "content": "c" * 64, "fingerprint": "f" * 16}
 

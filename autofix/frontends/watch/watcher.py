@@ -9,13 +9,13 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from autofix.frontends.arrival import Arrivals, folders_of
-from autofix.frontends.batch import Batch, Item, Record
-from autofix.frontends.lock import held
-from autofix.frontends.notices import Notice, Notices
+from autofix.frontends.files.batch import Batch, Item, Record
+from autofix.frontends.files.journal import Journal
+from autofix.frontends.files.output_lock import held
+from autofix.frontends.watch.arrivals import Arrivals, folders_of
+from autofix.frontends.watch.notifications import Notice, Notices
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
-from autofix.journal import Journal
 from autofix.pipeline.stream import AT_ONCE
 
 SCAN_SECONDS, POLL_SECONDS = 10.0, 1.0

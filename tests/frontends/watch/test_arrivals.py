@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autofix.errors import UsageError
-from autofix.frontends.arrival import SETTLE_SECONDS, Arrivals, folders_of
+from autofix.frontends.watch.arrivals import SETTLE_SECONDS, Arrivals, folders_of
 
 PATIENCE = 30
 

@@ -17,8 +17,8 @@ from starlette.testclient import TestClient
 
 import autofix
 from autofix.errors import EngineError
-from autofix.frontends import answer
-from autofix.frontends.serve import Limits, make_app
+from autofix.frontends.http import response as answer
+from autofix.frontends.http.app import Limits, make_app
 from autofix.frontends.worker import Worker
 from autofix.values import Picture
 from tests.build import picture

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from autofix.errors import AutofixError, BusyError, PictureError, UsageError
-from autofix.frontends import local
-from autofix.frontends.local import call, listening, private_folder
+from autofix.frontends import ipc as local
+from autofix.frontends.ipc import call, listening, private_folder
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from autofix.frontends.notices import Notice, Notices
+from autofix.frontends.watch.notifications import Notice, Notices
 from tests.frontends.waiting import until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of closed files")

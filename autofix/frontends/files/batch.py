@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autofix.ahead import ahead
 from autofix.errors import AutofixError
+from autofix.frontends.files.journal import Journal
+from autofix.frontends.files.prefetch import ahead
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
-from autofix.journal import Journal
 from autofix.pipeline.fingerprint import files_identity
 from autofix.pipeline.pipeline import Pipeline
 from autofix.record import outcome_records, picture_record, version

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from autofix.frontends.serve import Limits, make_app
+from autofix.frontends.http.app import Limits, make_app
 from tests.frontends.tools import fake_pipeline, served
 
 CANNOT_HOLD = ("positive_data_acceptance", "negative_data_rejection")

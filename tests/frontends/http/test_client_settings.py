@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofix.errors import RecipeError, UsageError
-from autofix.frontends.allowed import ALLOWED, ForbiddenError, requested
+from autofix.frontends.http.client_settings import ALLOWED, ForbiddenError, requested
 from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load
 from tests.build import picture

@@ -18,9 +18,17 @@ from pydantic import BaseModel
 
 from autofix.errors import BusyError, PictureError, UsageError
 from autofix.fixer import Fixer
-from autofix.frontends import answer
-from autofix.frontends.allowed import ALLOWED, ForbiddenError, requested
-from autofix.frontends.upload import PARTS, Done, FixUploads, Limits, Upload, read_form, refusal
+from autofix.frontends.http import response as answer
+from autofix.frontends.http.client_settings import ALLOWED, ForbiddenError, requested
+from autofix.frontends.http.upload import (
+    PARTS,
+    Done,
+    FixUploads,
+    Limits,
+    Upload,
+    read_form,
+    refusal,
+)
 from autofix.frontends.worker import Worker
 from autofix.pipeline.pipeline import Pipeline
 from autofix.record import version

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from autofix.errors import DetectorSetupError, UsageError
-from autofix.frontends import watch
-from autofix.frontends.batch import Batch, Destination
-from autofix.frontends.watch import Watcher
+from autofix.frontends.files.batch import Batch, Destination
+from autofix.frontends.watch import watcher as watch
+from autofix.frontends.watch.watcher import Watcher
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe_toml import load
@@ -286,7 +286,9 @@ def test_it_does_not_depend_on_being_told(place, monkeypatch, poll):
     """Polling; or a library that hears nothing, with looks as frequent."""
     monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(watch, "SCAN_SECONDS", 0.05)
-    monkeypatch.setattr("autofix.frontends.notices._Handler.on_any_event", lambda *_: None)
+    monkeypatch.setattr(
+        "autofix.frontends.watch.notifications._Handler.on_any_event", lambda *_: None
+    )
     place.start(poll=poll).idle()
     png(place.source / "a.png", 10)
     png(place.source / "new/b.png", 20)

@@ -1,0 +1,1 @@
+"""Files and folders of pictures in, fixed files out."""

@@ -1,0 +1,1 @@
+"""autofix over HTTP."""
