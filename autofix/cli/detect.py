@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from autofix.cli.looking import overlay, region_line
 from autofix.cli.options import chosen_recipe, recipe_options
+from autofix.cli.overlay import overlay, region_line
 from autofix.errors import PictureError
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found

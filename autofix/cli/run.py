@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from autofix.cli.looking import region_line
 from autofix.cli.options import chosen_recipe, recipe_options
+from autofix.cli.overlay import region_line
 from autofix.cli.progress import Reasons, where_time_went, with_progress
 from autofix.cli.pulling import download_bar
-from autofix.cli.telling import (
+from autofix.cli.reporting import (
     open_jsonl,
     pictures,
     regions,

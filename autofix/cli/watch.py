@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from autofix.cli.options import chosen_recipe, recipe_options
 from autofix.cli.pulling import download_bar
+from autofix.cli.reporting import open_jsonl, pictures, show_warnings, tell, tell_unread_prompts
 from autofix.cli.serve import hook_roots
-from autofix.cli.telling import open_jsonl, pictures, show_warnings, tell, tell_unread_prompts
 from autofix.errors import AutofixError
 from autofix.frontends.files.batch import Batch, Destination
 from autofix.frontends.hook import answering

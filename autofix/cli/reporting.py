@@ -13,7 +13,7 @@ from typing import IO, Any
 import click
 from tqdm import tqdm
 
-from autofix.cli.looking import region_line
+from autofix.cli.overlay import region_line
 from autofix.errors import UsageError
 from autofix.imagefiles.files import shown
 from autofix.pipeline.pipeline import Pipeline
