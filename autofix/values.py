@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.window import IntBox, Window
+from autofix.geometry import IntBox, Window
 from detectors.detection import Detection
 
 Pixels = NDArray[np.uint8]

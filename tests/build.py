@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from autofix.geometry import Window
 from autofix.values import Crop, Patch, Picture, Region, SoftMask
-from autofix.window import Window
 from detectors.detection import Detection
 
 

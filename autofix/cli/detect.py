@@ -17,7 +17,7 @@ from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
-from autofix.record import picture_record, region_record
+from autofix.records import picture_record, region_record
 from detectors.errors import DetectorError
 
 

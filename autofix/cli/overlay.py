@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from autofix.geometry import Window
 from autofix.values import Picture, Region
-from autofix.window import Window
 
 REPAINTED, SKIPPED = (80, 220, 100), (150, 150, 150)
 

@@ -10,9 +10,9 @@ import numpy as np
 from autofix.engines.base import Engine
 from autofix.engines.memory import free
 from autofix.errors import EngineError
+from autofix.geometry import Window
 from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Region, SoftMask
-from autofix.window import Window
 from detectors.detection import Detection
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)

@@ -18,7 +18,7 @@ from autofix.metadata.infotext import (
     parse_generation,
     read_infotext,
 )
-from autofix.record import version
+from autofix.records import version
 from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, RegionResult, Source
 

@@ -10,6 +10,7 @@ import numpy as np
 from autofix.engines.base import Engine
 from autofix.engines.diffusion.steps import plan_of
 from autofix.errors import EngineError
+from autofix.geometry import Window
 from autofix.metadata import GenerationText, read_generation, record_fix
 from autofix.pipeline.region_graph import Job, Node, Tries, Try, Work
 from autofix.pipeline.stream import Answer, Stream
@@ -26,7 +27,6 @@ from autofix.stages.inpaint import inpaint
 from autofix.stages.mask import mask, merge
 from autofix.stages.strength import strength_of
 from autofix.values import Crop, Outcome, Patch, Picture, Region, RegionResult, Status
-from autofix.window import Window
 from detectors.detection import Detection
 
 RETRY_SEED, CANDIDATE_SEED, CYCLE_SEED = 1_000_003, 10_007, 100_000_007

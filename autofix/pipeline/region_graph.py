@@ -6,8 +6,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from autofix.geometry import Window
 from autofix.values import Finding, Outcome, Patch, Picture, Region, RegionResult
-from autofix.window import Window
 
 Node = tuple[int, int]
 """One repaint of one region: the cycle, and the region's index."""

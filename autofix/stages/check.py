@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autofix.geometry import Window, apply
 from autofix.imaging.similarity import (
     colour_difference,
     drift,
@@ -21,7 +22,6 @@ from autofix.imaging.similarity import (
 )
 from autofix.settings.recipe import Check
 from autofix.values import Finding, Patch, Pixels
-from autofix.window import Window, apply
 from detectors.base import Detector
 from detectors.detection import Box, Detection, Point
 from detectors.overlap import iou

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from autofix.geometry import Window, crop_box, expand_box, grow_box, held_by
 from autofix.settings.recipe import PADDING, CropSection
 from autofix.settings.units import Share
 from autofix.values import Crop, Picture, Pixels, Region, SoftMask
-from autofix.window import Window, crop_box, expand_box, grow_box, held_by
 from detectors.detection import Detection
 
 SDXL_NATIVE = 1024

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from autofix.geometry import IntBox, box_wh
 from autofix.settings.recipe import Mask
 from autofix.values import MaskValues, Region, SoftMask
-from autofix.window import IntBox, box_wh
 from detectors.detection import Detection
 
 Edge = TypeVar("Edge", int, float)

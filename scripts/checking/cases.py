@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from autofix.geometry import apply
 from autofix.settings.recipe import Recipe
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame
 from autofix.stages.mask import mask
 from autofix.values import Crop, Patch, Picture, Pixels
-from autofix.window import apply
 from checking.breaking import BREAKERS, Face, Floats
 from detectors.base import Detector
 from scenes.photographs import Portrait as Scene

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFilter
 
-from autofix.window import Window
+from autofix.geometry import Window
 from detectors.detection import Box, Point
 from detectors.mesh import (
     INNER_LIPS,

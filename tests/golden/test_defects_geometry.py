@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from autofix.geometry import Window
 from autofix.settings.recipe import Choose, CropSection, Mask
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame, unfit, working_size
 from autofix.stages.mask import mask, merge
-from autofix.window import Window
 from detectors.yolo import outline
 from tests.build import detection, picture, region
 

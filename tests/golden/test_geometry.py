@@ -8,11 +8,11 @@ differs on purpose, their value is named beside ours.
 import numpy as np
 import pytest
 
+from autofix.geometry import Window, crop_box, expand_box
 from autofix.settings.recipe import Choose, CropSection, Mask
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame, working_size
 from autofix.stages.mask import mask, merge
-from autofix.window import Window, crop_box, expand_box
 from tests.build import detection, picture, region
 
 BOX = (400, 300, 500, 420)

@@ -85,7 +85,7 @@ def test_the_infotext_stays_whole_and_gets_adetailers_keys():
 
 
 def autofix_version():
-    from autofix.record import version
+    from autofix.records import version
 
     return version()
 

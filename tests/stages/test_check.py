@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
+from autofix.geometry import Window
 from autofix.settings.recipe import Check
 from autofix.stages.check import check, refusal, score
 from autofix.values import Crop, Finding, Picture, Region, SoftMask
-from autofix.window import Window
 from tests.build import crop, detection, patch, picture, region
 from tests.detectors.photos import FACES, photo
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from autofix.geometry import Window, apply
 from autofix.settings.recipe import Choose, CropSection, Mask
 from autofix.settings.units import Share
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame, lean, unfit, working_size
 from autofix.stages.mask import mask
-from autofix.window import Window, apply
 from tests.build import detection, picture, region
 
 EYES = ("right_eye", "left_eye", "mouth_center")

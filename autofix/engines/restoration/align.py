@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from autofix.geometry import Affine, after, apply
 from autofix.values import Crop
-from autofix.window import Affine, after, apply
 
 SIDE = 512
 """Width and height, px, that all these networks take."""

@@ -18,7 +18,7 @@ from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
 from autofix.pipeline.fingerprint import files_identity
 from autofix.pipeline.pipeline import Pipeline
-from autofix.record import outcome_records, picture_record, version
+from autofix.records import outcome_records, picture_record, version
 from autofix.values import Outcome, Picture, Region
 
 READERS, READ_AHEAD = 2, 4

@@ -31,7 +31,7 @@ from autofix.frontends.http.upload import (
 )
 from autofix.frontends.worker import Worker
 from autofix.pipeline.pipeline import Pipeline
-from autofix.record import version
+from autofix.records import version
 from autofix.settings.recipe import Recipe
 
 __all__ = ["LOOPBACK", "Limits", "make_app"]

@@ -11,7 +11,7 @@ from typing import Any
 from autofix.errors import PictureError
 from autofix.imagefiles.decode import PILLOW_ERRORS
 from autofix.imagefiles.encode import encode
-from autofix.record import outcome_records, picture_record
+from autofix.records import outcome_records, picture_record
 from autofix.values import Outcome
 
 Record = dict[str, Any]

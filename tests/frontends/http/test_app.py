@@ -292,7 +292,7 @@ def test_health_metrics_and_the_page(client):
     fix(client, b"no picture")
     assert client.get("/health").json() == {
         "status": "ok",
-        "version": autofix.record.version(),
+        "version": autofix.records.version(),
         "waiting": 0,
     }
     lines = client.get("/metrics").text.splitlines()

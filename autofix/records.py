@@ -6,8 +6,8 @@ import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
 
+from autofix.geometry import Window
 from autofix.values import Outcome, Region, RegionResult
-from autofix.window import Window
 
 
 def version() -> str:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from autofix.window import Window, after, apply, crop_box, expand_box, grow_box
+from autofix.geometry import Window, after, apply, crop_box, expand_box, grow_box
 from tests.build import picture, smooth
 from tests.detectors.photos import photo
 
