@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from detectors.base import Pixels
-from detectors.untouched import kept_from_network
+from detectors.isolation import kept_from_network
 
 LIFE_SECONDS = 40.0
 """How long a task stays open. A minute after it was opened MediaPipe 1.2 reports its use, from a

@@ -14,11 +14,11 @@ import numpy as np
 from detectors.base import Closing, Pixels, check_pictures
 from detectors.detection import Detection, in_order
 from detectors.errors import DetectorError
+from detectors.isolation import light_imports
 from detectors.mp_task import MediapipeTask, quiet_stderr
 from detectors.overlap import heaps
 from detectors.settings import DetectorSettings
 from detectors.tiling import SizeWh, Window, around, halves, is_cut, pyramid, take
-from detectors.untouched import light_imports
 
 CONFIDENCE = 0.75
 IOU = 0.3

@@ -20,11 +20,11 @@ import numpy as np
 from detectors.base import Closing, Pixels, check_pictures
 from detectors.detection import Detection, Point, in_order
 from detectors.errors import DetectorError
-from detectors.onnx_header import OnnxHeader, failures, read_header
+from detectors.isolation import patched, process_untouched
+from detectors.onnx_export import OnnxHeader, failures, read_header
 from detectors.overlap import suppress
 from detectors.settings import DEFAULTS, DetectorSettings
 from detectors.tiling import Window, is_cut, tiles
-from detectors.untouched import patched, process_untouched
 from detectors.yolo_build import OTHER_TASKS, build_model
 from detectors.yolo_checkpoint import CheckpointError, read_checkpoint
 

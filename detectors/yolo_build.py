@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.untouched import patched
+from detectors.isolation import patched
 from detectors.yolo_checkpoint import MODULES, CheckpointError, Layer, YoloCheckpoint
 
 MODELS = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autofix.errors import AutofixError
-from detectors.untouched import light_imports
+from detectors.isolation import light_imports
 
 if TYPE_CHECKING:
     from autofix.engines.base import EngineFacts

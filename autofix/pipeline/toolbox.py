@@ -18,12 +18,12 @@ from autofix.settings.recipe import Recipe
 from autofix.settings.user_config import model_folders
 from detectors.base import Detector
 from detectors.errors import DetectorError
-from detectors.mesh import FaceMesh
-from detectors.outlined import Outlined
+from detectors.face_mesh import FaceMesh
+from detectors.face_outline import Outlined
+from detectors.isolation import light_imports
 from detectors.registry import kind_of, open_detector
+from detectors.rotated import Turned
 from detectors.settings import DetectorSettings
-from detectors.turned import Turned
-from detectors.untouched import light_imports
 from weights.download import Progress
 from weights.environment import default_store, hub, offline
 from weights.errors import WeightsError

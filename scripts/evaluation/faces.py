@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from autofix.geometry import Window
 from detectors.detection import Box, Point
-from detectors.mesh import (
+from detectors.face_mesh import (
     INNER_LIPS,
     LEFT_BROW,
     LEFT_EYE,
@@ -23,8 +23,8 @@ from detectors.mesh import (
     FaceMesh,
     Mesh,
 )
+from detectors.face_outline import contour
 from detectors.mp_face import MediapipeFaces
-from detectors.outlined import contour
 from evaluation import measures
 from evaluation.measures import Figures, Inside, Pixels
 from training.augment import CleanCrop

@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from detectors.mesh import FaceMesh
+from detectors.face_mesh import FaceMesh
 from detectors.mp_face import MediapipeFaces
 from detectors.mp_hand import MediapipeHands
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from detectors.errors import DetectorError
-from detectors.onnx_header import failures
+from detectors.onnx_export import failures
 from detectors.overlap import iou
 from detectors.settings import DetectorSettings
 from detectors.yolo import YoloDetector, outline

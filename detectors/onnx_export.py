@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detectors.errors import DetectorError
-from detectors.untouched import process_untouched
+from detectors.isolation import process_untouched
 
 
 @dataclass(frozen=True)

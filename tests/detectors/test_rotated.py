@@ -3,7 +3,7 @@ import pytest
 
 from detectors.mp_face import MediapipeFaces
 from detectors.overlap import iou
-from detectors.turned import Turned
+from detectors.rotated import Turned
 from tests.build import detection
 from tests.detectors.photos import FACES, photo
 from weights.environment import default_store

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from detectors.untouched import patched, process_untouched
+from detectors.isolation import patched, process_untouched
 
 ROOT = Path(__file__).parents[2]
 

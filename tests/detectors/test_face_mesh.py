@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detectors import mesh as rows
+from detectors import face_mesh as rows
 from detectors.errors import DetectorError
-from detectors.mesh import FaceMesh, Mesh
+from detectors.face_mesh import FaceMesh, Mesh
 from detectors.mp_face import LANDMARKS
 from tests.detectors.photos import FACES, photo
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from detectors.base import Closing, Detector, Pixels
 from detectors.detection import Detection, Point
-from detectors.mesh import FACE_OVAL, FaceMesh, Mesh
+from detectors.face_mesh import FACE_OVAL, FaceMesh, Mesh
 
 FOREHEAD = 0.15
 """The mesh ends at the hair line or just below: what lies above the eyes is drawn so much higher.
-Judged by eye on the pictures in tests/detectors/test_outlined.py."""
+Judged by eye on the pictures in tests/detectors/test_face_outline.py."""
 
 
 SURE = 0.9

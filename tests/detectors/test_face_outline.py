@@ -10,10 +10,10 @@ import pytest
 
 from detectors.base import Closing
 from detectors.detection import Detection
-from detectors.mesh import FACE_OVAL, FaceMesh
+from detectors.face_mesh import FACE_OVAL, FaceMesh
+from detectors.face_outline import Outlined, contour
 from detectors.mp_face import LANDMARKS
-from detectors.outlined import Outlined, contour
-from detectors.turned import Turned
+from detectors.rotated import Turned
 from tests.detectors.photos import FACES, photo
 
 
