@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -11,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from autofix.engines.base import Engine
 from autofix.errors import RecipeError
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load
+from autofix.stages.check import Identity
 from autofix.values import Outcome, Picture
+from detectors.base import Detector
 
 AnyPicture = Picture | Image.Image | NDArray[np.uint8]
 
@@ -34,25 +36,36 @@ class Fixer:
         recipe: Recipe | str = "face",
         *,
         model: str | None = None,
+        engine: Engine | None = None,
+        detectors: Sequence[Detector] = (),
+        identity: Identity | None = None,
         pipe: Any = None,
         **overrides: object,
     ) -> None:
         """`recipe`: a Recipe, a shipped name, or a TOML file; `model` as for `--model`.
 
-        `pipe` is a loaded diffusers pipeline whose weights repaint, whatever the recipe's model is.
+        `engine` inpaints and `detectors` search in place of the recipe's: objects that keep the
+        promises of `engines.base.Engine` and `detectors.base.Detector`. They are used by one
+        thread at a time, and closed by whoever made them. `identity` gives an embedding of a face
+        in a crop, by which the check tells one person from another.
+        `pipe` is a loaded diffusers pipeline whose weights inpaint, whatever the recipe's model is.
         Further settings by dotted name with two underscores for the dot:
         `Fixer(inpaint__strength=0.3)`. Raises RecipeError, and ModelError where there is no model.
         """
         changes = {key.replace("__", "."): value for key, value in overrides.items()}
-        if pipe is not None and (model is not None or "inpaint.model" in changes):
+        named = model is not None or "inpaint.model" in changes
+        if (engine is not None) + (pipe is not None) + named > 1:
             raise RecipeError(
-                "a pipeline and a model cannot both repaint", "give either pipe or model"
+                "only one of an engine, a pipeline and a model can inpaint",
+                "give either engine, pipe or model",
             )
         if model is not None:
             changes["inpaint.model"] = model
         chosen = load(recipe) if isinstance(recipe, str) else recipe
         self.recipe = chosen.override(changes) if changes else chosen
-        self._toolbox = Toolbox(self.recipe, pipe=pipe)
+        self._toolbox = Toolbox(
+            self.recipe, engine=engine, detectors=detectors, identity=identity, pipe=pipe
+        )
         self.pipeline = Pipeline(self.recipe, self._toolbox)
 
     def __enter__(self) -> Fixer:
@@ -70,14 +83,19 @@ class Fixer:
         """The Outcome for one picture: PIL, RGB uint8 array (height x width x 3), or Picture."""
         return self.pipeline.fix([_picture(image)])[0]
 
-    def fix_many(self, images: Iterable[AnyPicture], *, at_once: int = 8) -> Iterator[Outcome]:
-        """Outcomes in the pictures' order; crops of `at_once` pictures share batches."""
-        pictures = map(_picture, images)
-        while chunk := list(itertools.islice(pictures, at_once)):
-            yield from self.pipeline.fix(chunk)
+    def fix_many(self, images: Iterable[AnyPicture]) -> Iterator[Outcome]:
+        """Outcomes in the pictures' order; crops of many pictures share batches.
+
+        Pictures are taken from the iterable a few ahead. Raises what went wrong with one of them.
+        """
+        for answer in self.pipeline.stream(map(_picture, images)):
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
 
     def close(self) -> None:
         """Drop the models."""
+        self.pipeline.close()
         self._toolbox.close()
 
 

@@ -233,7 +233,7 @@ class Bench:
     def _batch(self, recipe: Recipe) -> int:
         """How many faces were repainted at once; auto is known once it has been tried."""
         toolbox, size = self.toolbox.using(recipe), recipe.crop.size
-        side = toolbox.engine.facts.size.native
+        side = toolbox.info.size.native
         return toolbox.batch_size((side, side) if size == "auto" else size)
 
     def _one(self) -> Path:

@@ -1,7 +1,7 @@
 """A diffusers pipeline of SD 1.x, SD 2.x or SDXL -> a checkpoint file in the original layout.
 
-The way back of what `autofix.engines.checkpoints.load` does: the names under which A1111 and ComfyUI,
-and the first authors, keep their tensors. For tests and measurements.
+The way back of what `autofix.engines.checkpoints.load` does: the names under which A1111, ComfyUI
+and the first authors keep their tensors. For tests and measurements.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ def command(inputs: tuple[str, ...], out: Path | None, as_json: bool, **settings
     recipe = chosen_recipe(settings)
     found = files.find([Path(given) for given in inputs], out=out)
     failed = False
-    with Toolbox(recipe) as toolbox:
-        for record in look(found, Pipeline(recipe, toolbox), out=out):
+    with Toolbox(recipe) as toolbox, Pipeline(recipe, toolbox) as pipeline:
+        for record in look(found, pipeline, out=out):
             failed |= record["status"] == "failed"
             if as_json:
                 click.echo(json.dumps(record))
@@ -61,7 +61,7 @@ def look(
 
 def _looked_at(found: Found, pipeline: Pipeline, out: Path | None) -> dict[str, Any]:
     picture = files.read(found.path, name=found.relative)
-    regions = pipeline.plan([picture])[0]
+    regions = pipeline.plan(picture)
     windows = [
         None if region.mask.empty else pipeline.window(picture, region) for region in regions
     ]

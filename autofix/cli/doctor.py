@@ -130,7 +130,7 @@ def _weights(toolbox: Toolbox) -> str:
 def _model(toolbox: Toolbox) -> str:
     from autofix.engines.diffusion.steps import plan_of
 
-    facts = toolbox.facts
+    facts = toolbox.info
     told = [f"model: {facts.name} {facts.identity}"]
     if facts.family:
         told.append(f"family: {facts.family}")
@@ -158,7 +158,8 @@ def _strengths(facts: EngineFacts) -> str:
 
 
 def _detectors(toolbox: Toolbox) -> str:
-    return f"detectors: {', '.join(detector.name for detector in toolbox.detectors)}"
+    with toolbox.detectors() as detectors:
+        return f"detectors: {', '.join(detector.name for detector in detectors)}"
 
 
 def _memory(device: str) -> str:

@@ -78,6 +78,9 @@ def _alone(
 
     # The generator runs beside it: torch's threads shall not wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    recipe = load(name)
-    with Toolbox(recipe.override(changes), progress=download_bar()) as toolbox:
-        yield from fix_in_place(Pipeline(toolbox.recipe, toolbox), files, backup)
+    recipe = load(name).override(changes)
+    with (
+        Toolbox(recipe, progress=download_bar()) as toolbox,
+        Pipeline(recipe, toolbox) as pipeline,
+    ):
+        yield from fix_in_place(pipeline, files, backup)

@@ -17,7 +17,7 @@ from autofix.pipeline.timing import Timing
 LINE_SECONDS = 10.0
 """Between lines where stderr is no terminal."""
 
-STAGES = ("decode", "detect", "inpaint", "check", "blend", "encode")
+STAGES = ("decode", "detect", "crop", "inpaint", "check", "blend", "encode")
 REASONS = 5
 """Different reasons shown for regions that were kept, skipped or failed."""
 

@@ -69,9 +69,9 @@ def tell(
 
 def tell_unread_prompts(pipeline: Pipeline) -> None:
     """Say on stderr which models do not read the prompts they are given."""
-    for each in pipeline.passes:
-        if each.recipe.inpaint.prompt and not each.engine.facts.reads_prompt:
-            click.echo(f"{each.engine.facts.name} does not read the prompt", err=True)
+    for one in pipeline.passes():
+        if one.recipe.inpaint.prompt and not one.info.reads_prompt:
+            click.echo(f"{one.info.name} does not read the prompt", err=True)
 
 
 def pictures(counts: Counter[str]) -> str:

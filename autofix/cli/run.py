@@ -68,11 +68,12 @@ def command(
     # Originals go to the backup under the same names: they may not collide there either.
     found = find([Path(given) for given in inputs], out=out or backup)
     destination = Destination(out, _journal_folder(found, out), backup)
-    with (
-        Toolbox(recipe, progress=None if quiet else download_bar()) as toolbox,
-        ExitStack() as stack,
-    ):
-        pipeline = Pipeline(recipe, toolbox, keep_candidates=keep_candidates)
+    with ExitStack() as stack:
+        progress = None if quiet else download_bar()
+        toolbox = stack.enter_context(Toolbox(recipe, progress=progress))
+        pipeline = stack.enter_context(
+            Pipeline(recipe, toolbox, bulk=True, keep_candidates=keep_candidates)
+        )
         if dry_run:
             return _dry_run(found, pipeline)
         if not quiet:
@@ -83,9 +84,10 @@ def command(
         reasons = Reasons()
         with held(destination.journal):
             _sweep(found, destination)
-            for record in with_progress(batch.run(found), total=len(found), quiet=quiet):
-                tell(record, counts, lines=lines, verbose=verbose)
-                reasons.add(record)
+            with batch:
+                for record in with_progress(batch.run(found), total=len(found), quiet=quiet):
+                    tell(record, counts, lines=lines, verbose=verbose)
+                    reasons.add(record)
     if not quiet and jsonl != "-":
         if batch.outdated:
             click.echo(f"{batch.outdated} done again: the recipe, model or autofix has changed")
@@ -130,10 +132,8 @@ def _dry_run(found: Sequence[Found], pipeline: Pipeline) -> int:
         for region in record["regions"]:
             click.echo(region_line(region))
         failed |= record["status"] == "failed"
-    for each in pipeline.passes:
-        click.echo(
-            _check_in_words(each.recipe.check.for_model(faithful=each.engine.facts.faithful))
-        )
+    for one in pipeline.passes():
+        click.echo(_check_in_words(one.bounds))
     return int(failed)
 
 

@@ -98,7 +98,6 @@ def command(
     from autofix.cli.pulling import download_bar
     from autofix.frontends.hook import answering
     from autofix.frontends.ipc import listening
-    from autofix.frontends.worker import Worker
     from autofix.pipeline.pipeline import Pipeline
     from autofix.pipeline.toolbox import Toolbox
 
@@ -108,17 +107,15 @@ def command(
         stack.enter_context(_ending_at_sigterm())
         door = stack.enter_context(_listening_at(host, port))
         toolbox = stack.enter_context(Toolbox(recipe, progress=download_bar()))
-        worker = Worker(
-            Pipeline(recipe, toolbox), waiting=queue, idle_seconds=idle_unload * 60 or None
-        )
-        stack.enter_context(worker)
+        pipeline = stack.enter_context(Pipeline(recipe, toolbox, idle_seconds=idle_unload * 60))
+        pipeline.prepare()
         if not no_hook:
             places = hook_roots(roots)
-            stack.enter_context(listening(answering(worker, places)))
+            stack.enter_context(listening(answering(pipeline, places)))
             click.echo(f"autofix hook may fix files in {' and '.join(map(str, places))}", err=True)
         limits = Limits(queue, max_mb * 2**20, max_megapixels * 1_000_000, timeout)
         config = uvicorn.Config(
-            make_app(worker, limits, token=token),
+            make_app(pipeline, limits, token=token),
             ws="none",
             log_level="warning",
             access_log=False,

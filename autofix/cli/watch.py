@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,6 @@ from autofix.frontends.files.batch import Batch, Destination
 from autofix.frontends.hook import answering
 from autofix.frontends.ipc import listening
 from autofix.frontends.watch.watcher import Watcher
-from autofix.frontends.worker import Worker
 from autofix.imagefiles.files import shown
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
@@ -92,22 +91,30 @@ def command(
     """
     show_warnings(quiet=quiet)
     recipe = chosen_recipe(settings)
-    with (
-        Toolbox(recipe, progress=None if quiet else download_bar()) as toolbox,
-        ExitStack() as stack,
-    ):
-        pipeline = Pipeline(recipe, toolbox, keep_candidates=keep_candidates)
-        if serve:
-            pipeline = stack.enter_context(_served(pipeline, roots, idle_unload))
+    with ExitStack() as stack:
+        progress = None if quiet else download_bar()
         status = stack.enter_context(_Status(quiet=quiet))
+        toolbox = stack.enter_context(Toolbox(recipe, progress=progress))
+        pipeline = stack.enter_context(
+            Pipeline(
+                recipe,
+                toolbox,
+                bulk=True,
+                keep_candidates=keep_candidates,
+                idle_seconds=idle_unload * 60,
+                on_unload=lambda: status.note(
+                    "waiting for pictures; no model is loaded until one comes"
+                ),
+            )
+        )
+        if serve:
+            stack.enter_context(listening(answering(pipeline, hook_roots(roots))))
         watcher = Watcher(
             folders,
             Batch(pipeline, Destination(out, out)),
             existing=not no_existing,
             poll=poll,
             patience=patience,
-            idle_unload=idle_unload * 60,
-            unload=lambda: None if serve else toolbox.close(),
             note=status.note,
         )
         if not quiet:
@@ -151,16 +158,6 @@ class _Status:
         self._bar.set_description_str(line)
         if self._lines and not passing:
             click.echo(line, err=True)
-
-
-@contextmanager
-def _served(pipeline: Pipeline, roots: Sequence[Path], idle_unload: float) -> Iterator[Pipeline]:
-    """The pipeline for the watcher, while a worker that answers `autofix hook` owns the models."""
-    with (
-        Worker(pipeline, idle_seconds=idle_unload * 60 or None) as worker,
-        listening(answering(worker, hook_roots(roots))),
-    ):
-        yield worker.lent
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,9 @@ from typing import Protocol
 from autofix.settings.recipe import PADDING, Inpaint
 from autofix.settings.units import Share
 from autofix.values import Crop, Patch
+
+LOADING = threading.Lock()
+"""Held while weights are loaded: meanwhile torch makes empty parameters, in any thread."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autofix.fixer import Fixer
-from autofix.frontends.forgiving import fix_each
 from autofix.metadata import PARAMETERS_KEY, GenerationText, format_generation
 from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load
@@ -97,11 +96,14 @@ class _Attachment:
             for index, pixels in enumerate(before)
         ]
         recipe = self._fixer.recipe.override(_changes(call, self._stated))
+        pipeline = self._fixer.pipeline
+        fixing = [pipeline.submit(picture, recipe) for picture in pictures]
         outcomes: list[Outcome | None] = []
-        for index, each in enumerate(fix_each(self._fixer.pipeline.using(recipe), pictures)):
-            if isinstance(each, Exception):
-                warnings.warn(f"autofix left picture {index} as it is: {each}", stacklevel=4)
-            outcomes.append(each if isinstance(each, Outcome) else None)
+        for index, each in enumerate(fixing):
+            pipeline.in_flight.wait_until(each.done)
+            if (error := each.exception()) is not None:
+                warnings.warn(f"autofix left picture {index} as it is: {error}", stacklevel=4)
+            outcomes.append(None if error else each.result())
         after = [
             each.picture.pixels if each else old for each, old in zip(outcomes, before, strict=True)
         ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,26 +15,30 @@ from autofix.imagefiles.discovery import Found, shown
 
 if TYPE_CHECKING:  # a call that a worker answers loads no model library
     from autofix.frontends.files.batch import Record
-    from autofix.frontends.worker import Worker
     from autofix.pipeline.pipeline import Pipeline
     from autofix.settings.recipe import Recipe
 
 
 def fix_in_place(
-    pipeline: Pipeline, paths: Sequence[Path], backup: Path | None
+    pipeline: Pipeline,
+    paths: Sequence[Path],
+    backup: Path | None,
+    *,
+    recipe: Recipe | None = None,
 ) -> Iterator[Record]:
     """As `autofix run --in-place`: one record a file, folder by folder, each with its own journal.
 
     Originals go to `backup` under their whole path, so that no two can meet there. Links are
-    followed. Raises UsageError for what is neither a file nor absent, and for settings that do not
-    hold.
+    followed. `recipe` takes the place of the pipeline's own. Raises UsageError for what is neither
+    a file nor absent, and for settings that do not hold.
     """
     from autofix.frontends.files.batch import Batch, Destination
 
     found = [Found(path, _full_name(path)) for path in map(_real, paths)]
     for folder, group in groupby(found, key=lambda one: one.path.parent):
         each = {one.path: one for one in group}  # each once
-        yield from Batch(pipeline, Destination(None, folder, backup)).run([*each.values()])
+        with Batch(pipeline, Destination(None, folder, backup), recipe=recipe) as batch:
+            yield from batch.run([*each.values()])
 
 
 def ask(
@@ -52,12 +56,14 @@ def ask(
     return local.call({**places, "settings": dict(settings)})
 
 
-def answering(worker: Worker, roots: Sequence[Path]) -> Callable[[Any], Iterator[Record]]:
-    """What to answer calls of `ask` with: the worker fixes files that are in one of the roots.
+def answering(pipeline: Pipeline, roots: Sequence[Path]) -> Callable[[Any], Iterator[Record]]:
+    """What to answer calls of `ask` with: the pipeline fixes files that are in one of the roots.
 
-    Links are resolved, in the roots and in what is asked for.
+    Links are resolved, in the roots and in what is asked for. One call is answered after the
+    other, so that no file is fixed twice at a time.
     """
     inside = [Path(os.path.realpath(root)) for root in roots]
+    turn = threading.Lock()
 
     def allowed(given: object) -> Path:
         if not isinstance(given, str) or not os.path.isabs(given):
@@ -73,27 +79,16 @@ def answering(worker: Worker, roots: Sequence[Path]) -> Callable[[Any], Iterator
     def answer(message: Mapping[str, Any]) -> Iterator[Record]:
         from autofix.frontends.http.client_settings import requested
 
-        recipe = requested(worker.pipeline.recipe, message.get("settings") or {})
+        recipe = requested(pipeline.recipe, message.get("settings") or {})
         given = message.get("backup")
-        work = _FixFiles(recipe, None if given is None else allowed(given))
+        backup = None if given is None else allowed(given)
         paths = [_real(allowed(path)) for path in message.get("files") or ()]
-        answers = [worker.submit(work, path, wait=True) for path in paths]
-        yield from (each.result() for each in answers)
+        with turn:
+            records = fix_in_place(pipeline, sorted(paths), backup, recipe=recipe)
+            done = {record["input"]: record for record in records}
+        yield from (done[str(path)] for path in paths)
 
     return answer
-
-
-@dataclass(frozen=True)
-class _FixFiles:
-    """A worker's work on paths."""
-
-    recipe: Recipe
-    backup: Path | None
-
-    def do(self, pipeline: Pipeline, items: Sequence[Path]) -> Sequence[Record]:
-        records = fix_in_place(pipeline.using(self.recipe), sorted(items), self.backup)
-        done = {record["input"]: record for record in records}
-        return [done[str(path)] for path in items]
 
 
 def _real(path: Path) -> Path:

@@ -19,6 +19,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ class _Caller(socketserver.StreamRequestHandler):
                 for said in self.server.answer(self._message()):
                     self._say(said)
                 self._say({"end": True})
-            except BusyError:
+            except (BusyError, CancelledError):
                 return  # it is stopping: the caller hears no end and helps itself
             except AutofixError as error:
                 usage = isinstance(error, UsageError)

@@ -1,352 +1,364 @@
-"""The order of the passes and of the stages, and the batching of Crops across pictures."""
+"""The way of a picture through passes and stages, and the batches that pictures share.
+
+`Pipeline.fix_picture` is that way, top to bottom.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
+from types import TracebackType
 
-import numpy as np
-
-from autofix.engines.base import Engine
-from autofix.engines.diffusion.steps import plan_of
-from autofix.errors import EngineError
+from autofix.engines.resilient import Answer
+from autofix.errors import UsageError
 from autofix.geometry import Window
-from autofix.metadata import GenerationText, read_generation, record_fix
-from autofix.pipeline.region_graph import Job, Node, Tries, Try, Work
-from autofix.pipeline.stream import Answer, Stream
-from autofix.pipeline.timing import Timing
+from autofix.metadata import read_generation, record_fix
+from autofix.pipeline.batcher import Batcher
+from autofix.pipeline.in_flight import InFlight, Ticket
+from autofix.pipeline.passes import Candidate, Pass
+from autofix.pipeline.region_graph import waves
+from autofix.pipeline.timing import PictureTime, Timing
 from autofix.pipeline.toolbox import Toolbox
-from autofix.prompts import instruct, picture_seed
 from autofix.settings.recipe import Recipe
-from autofix.stages.blend import blend
-from autofix.stages.check import check, refusal, score
-from autofix.stages.choose import choose
-from autofix.stages.crop import crop, frame, unfit
+from autofix.stages.check import check
 from autofix.stages.detect import detect
 from autofix.stages.inpaint import inpaint
-from autofix.stages.mask import mask, merge
-from autofix.stages.strength import strength_of
-from autofix.values import Crop, Outcome, Patch, Picture, Region, RegionResult, Status
+from autofix.values import Crop, Finding, Outcome, Patch, Picture, Region, RegionResult
 from detectors.detection import Detection
 
-RETRY_SEED, CANDIDATE_SEED, CYCLE_SEED = 1_000_003, 10_007, 100_000_007
-"""Added to a region's seed for each further try, candidate or cycle: far from the seeds of its
-neighbours, which count up by one, and from each other's."""
+DETECT_AT_ONCE = 4
+"""Pictures of one size at most that are searched together."""
 
-RETRY_STRENGTH = 0.75
+CHECK_AT_ONCE = 16
+"""Patches at most that are checked together."""
+
+RECIPES_KEPT = 64
+"""Recipes at most whose passes are kept ready: clients may send one with each picture."""
 
 
 class Pipeline:
-    """Fixes pictures with one recipe and the tools opened for it: pass after pass."""
+    """Fixes pictures, many at a time, with models that stay open. A context manager. Thread-safe.
+
+    Every way in submits its pictures here. Each picture in flight is fixed in a thread of its own;
+    detection, inpainting and checks happen in batches, in worker threads.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
         toolbox: Toolbox,
         *,
+        bulk: bool = False,
         keep_candidates: bool = False,
         timing: Timing | None = None,
+        idle_seconds: float = 0.0,
+        on_unload: Callable[[], object] = lambda: None,
     ) -> None:
-        self.timing = timing or Timing()
+        """`recipe` is for pictures that are submitted without one.
+
+        `bulk` is for many pictures, whose bytes shall be the same in every run: short batches are
+        filled up, since the size of its batch moves a face's pixels by rounding; and on a CPU a
+        small model inpaints several batches side by side, each with one core. Without it one batch
+        has all cores, so that a single picture is done sooner.
+        After `idle_seconds` without a picture, if not 0, the models are closed and `on_unload` is
+        called; the next picture opens them again.
+        """
         self.recipe = recipe
         self.toolbox = toolbox
-        self.keep_candidates = keep_candidates
-        self.passes = tuple(
-            _Pass(index, each, tools, keep_candidates, self.timing)
-            for index, (each, tools) in enumerate(zip(recipe.each, toolbox.each, strict=True))
+        self.timing = timing or Timing()
+        self._bulk = bulk
+        self._keep_candidates = keep_candidates
+        self._on_unload = on_unload
+        self.in_flight = InFlight(idle_seconds=idle_seconds, on_idle=self._unload)
+        self._passes: dict[str, tuple[Pass, ...]] = {}
+        self._lock = threading.Lock()
+        self._cores = _Cores()
+        of_no_item: tuple[type[BaseException], ...] = (UsageError, *toolbox.cancellations)
+        self._detection = Batcher(
+            self._detect_batch,
+            self.in_flight,
+            name="detect",
+            size=lambda _: DETECT_AT_ONCE,
+            workers=lambda: toolbox.cpu_workers,
+            fatal=of_no_item,
+        )
+        self._inpainting = Batcher(
+            self._inpaint_batch,
+            self.in_flight,
+            name="inpaint",
+            size=_inpaint_size,
+            workers=self._count_inpaint_workers,
+            set_up_worker=self._cores.take_share,
+            patient=True,
+            fatal=of_no_item,
+        )
+        self._checking = Batcher(
+            self._check_batch,
+            self.in_flight,
+            name="check",
+            size=lambda _: CHECK_AT_ONCE,
+            workers=lambda: toolbox.cpu_workers,
+            fatal=of_no_item,
         )
 
-    @property
-    def engines(self) -> tuple[Engine, ...]:
-        """The engine of each pass, its weights perhaps not yet loaded."""
-        return tuple(each.engine for each in self.passes)
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Who is impatient, as with Ctrl-C, shall not wait for a batch.
+        self.close(wait=kind is None or issubclass(kind, Exception))
+
+    def close(self, *, wait: bool = True) -> None:
+        """End all threads; `wait` for what is in flight. Closing again does nothing."""
+        self.in_flight.close(wait=wait)
+        for batcher in (self._detection, self._inpainting, self._checking):
+            batcher.close(wait=wait)
+        self._cores.give_back()
 
     @property
     def model(self) -> str:
-        """The names of the passes' models, each once."""
-        return " + ".join(dict.fromkeys(engine.facts.name for engine in self.engines))
+        """The names of the passes' models, each once. Raises ModelError."""
+        return " + ".join(dict.fromkeys(one.info.name for one in self.passes()))
 
-    def using(self, recipe: Recipe) -> Pipeline:
-        """The same open tools with other settings."""
-        return Pipeline(
-            recipe,
-            self.toolbox.using(recipe),
-            keep_candidates=self.keep_candidates,
-            timing=self.timing,
-        )
+    @property
+    def closed(self) -> bool:
+        """Whether no more pictures can be submitted."""
+        return self.in_flight.closed
 
-    def prepare(self) -> None:
+    @property
+    def room(self) -> int:
+        """How many pictures may be in flight together; it grows with the size of the batches."""
+        return self.in_flight.limit
+
+    def passes(self, recipe: Recipe | None = None) -> tuple[Pass, ...]:
+        """The passes of a recipe, which their models can obey. Raises UsageError."""
+        recipe = recipe or self.recipe
+        with self._lock:
+            if (passes := self._passes.get(recipe.fingerprint)) is None:
+                passes = tuple(
+                    Pass(
+                        index, each, self.toolbox.using(each), keep_candidates=self._keep_candidates
+                    )
+                    for index, each in enumerate(recipe.each)
+                )
+                if len(self._passes) >= RECIPES_KEPT:
+                    self._passes.clear()
+                self._passes[recipe.fingerprint] = passes
+        return passes
+
+    def prepare(self, recipe: Recipe | None = None) -> None:
         """Open what every pass needs, but for weights, so that what is missing is said now.
 
-        Raises DetectorSetupError or ModelError.
+        Raises UsageError, as DetectorSetupError or ModelError.
         """
-        for each in self.passes:
-            _ = each.engine.facts
-            # Of all threads, and here: a detector must not be opened while a model is loaded.
-            for looker in range(self.toolbox.lookers):
-                _ = each.toolbox.apart(looker).detectors
+        for one in self.passes(recipe):
+            with one.toolbox.engine(), one.toolbox.detectors():
+                pass
+        self.in_flight.rest()
 
-    def plan(self, pictures: Sequence[Picture]) -> list[tuple[Region, ...]]:
-        """What would be repainted in each picture, and what skipped; loads no engine's weights.
+    def plan(self, picture: Picture, recipe: Recipe | None = None) -> tuple[Region, ...]:
+        """What would be inpainted in a picture, and what skipped; loads no engine's weights.
 
-        Of a recipe with several passes each looks at the picture as it is now. Raises
-        DetectorSetupError, or detectors' DetectorError where a model fails.
+        Of a recipe with several passes each sees the picture as it is now. Raises UsageError, and
+        detectors' DetectorError where a model fails.
         """
-        said = [read_generation(picture.source) for picture in pictures]
-        plans = [each.plan(pictures, said) for each in self.passes]
-        return [sum(of_one, ()) for of_one in zip(*plans, strict=True)]
+        generation = read_generation(picture.source)
+        regions: tuple[Region, ...] = ()
+        for one in self.passes(recipe):
+            (found,) = self._detect_batch([(one, picture)])
+            regions += one.choose_regions(picture, found, generation)
+        return regions
 
     def window(self, picture: Picture, region: Region) -> Window:
-        """The window through which the engine will see this region."""
-        return self.passes[region.pass_index].window(picture, region)
+        """The window through which the engine will see a region of `plan`."""
+        return self.passes()[region.pass_index].window(picture, region)
 
-    def fix(self, pictures: Sequence[Picture]) -> list[Outcome]:
-        """One Outcome a picture, in order; see `stream`. Raises what went wrong with any."""
+    def submit(self, picture: Picture, recipe: Recipe | None = None) -> Future[Outcome]:
+        """Fix a picture as soon as there is room. The future can be cancelled until it is done.
+
+        An engine's failure makes its regions `failed` and leaves their pixels as they were. The
+        future raises UsageError for a setting, detector or model that cannot work, and otherwise
+        what went wrong with this picture.
+        """
+        return self.in_flight.start(partial(self.fix_picture, picture, recipe))
+
+    def stream(self, pictures: Iterable[Picture]) -> Iterator[Outcome | Exception]:
+        """For each picture in order its Outcome, or what went wrong with it.
+
+        Pictures are taken from the iterable as there is room for them. Raises UsageError, and what
+        an engine names as its cancellation.
+        """
+        for future in self.in_flight.feed(self.submit, pictures, room=lambda: self.room):
+            yield self._outcome_or_error(future)
+
+    def fix(self, pictures: Iterable[Picture]) -> list[Outcome]:
+        """One Outcome a picture, in order. Raises what went wrong with any."""
         outcomes = []
         for answer in self.stream(pictures):
             if isinstance(answer, Exception):
                 raise answer
-            assert answer is not None
             outcomes.append(answer)
         return outcomes
 
-    def stream(
-        self, pictures: Iterable[Picture | None], *, repeatable: bool = False
-    ) -> Iterator[Answer]:
-        """For each picture in order its Outcome, or what went wrong with it; None for None.
+    def fix_picture(self, picture: Picture, recipe: Recipe | None, ticket: Ticket) -> Outcome:
+        """The way of one picture through every pass, in a thread of its own; see `submit`."""
+        spent = PictureTime(self.timing)
+        generation = read_generation(picture.source)
+        results: list[RegionResult] = []
+        for one in self.passes(recipe):
+            detections = self._detect(one, picture, ticket, spent)
+            regions = one.choose_regions(picture, detections, generation)
+            windows = one.windows(picture, regions)
+            done = {each.index: RegionResult(each, "skipped", each.skip) for each in regions}
+            for wave in waves(windows, cycles=one.recipe.inpaint.cycles):
+                to_fix = one.regions_of(wave, regions, done, picture)
+                for attempt in range(one.attempts):
+                    last = attempt == one.attempts - 1
+                    with spent.on("crop"):
+                        candidates = one.crop_candidates(picture, to_fix, windows)
+                    candidates = self._inpaint(one, candidates, ticket, spent)
+                    candidates = self._check(one, candidates, ticket, spent)
+                    with spent.on("blend"):
+                        picture, ended = one.blend_passing(picture, candidates, last=last)
+                    _add_results(done, ended)
+                    to_fix = [one.next_attempt(each) for each in to_fix if each.index not in ended]
+            results += done.values()
+        outcome = Outcome(picture, tuple(results), spent.seconds)
+        return _with_record(outcome, recipe or self.recipe)
 
-        Pictures are taken in ahead, looked at while others are repainted, and their crops share
-        denoising batches. Within a picture, regions whose windows overlap are repainted one after
-        the other in the order of their numbers, so that each sees what was done before it. An
-        engine's failure makes its regions `failed` and leaves their pixels as they were.
-        `repeatable`: short batches are filled up, for the size of its batch moves a face's pixels
-        by rounding; so this machine gives the same bits again, whichever batch a face comes into
-        (on a CPU only with batches of one, as they are by default: docs/batching.md).
-        Raises UsageError for a setting, detector or model that cannot work.
-        """
-        self.prepare()
-        stream = Stream(
-            self.passes,
-            lookers=self.toolbox.lookers,
-            lanes=self._lanes if repeatable else None,
-            said=lambda picture: read_generation(picture.source),
+    def _detect(
+        self, one: Pass, picture: Picture, ticket: Ticket, spent: PictureTime
+    ) -> tuple[Detection, ...]:
+        (found,), seconds = self._detection.make(
+            ticket, [(one.detect_kind(picture), (one, picture))]
         )
-        for answer in stream.run(pictures):
-            yield self._recorded(answer) if isinstance(answer, Outcome) else answer
+        spent.seconds += seconds
+        return found
 
-    def _lanes(self) -> int:
-        return min(each.toolbox.lanes for each in self.passes)
-
-    def _recorded(self, outcome: Outcome) -> Outcome:
-        """The outcome, its picture saying what was fixed."""
-        if not outcome.changed:
-            return outcome
-        source = record_fix(outcome.picture.source, outcome, self.recipe)
-        return replace(outcome, picture=replace(outcome.picture, source=source))
-
-
-class _Pass:
-    """One pass over pictures, with its own recipe and tools."""
-
-    def __init__(
-        self, index: int, recipe: Recipe, toolbox: Toolbox, keep: bool, timing: Timing
-    ) -> None:
-        self.timing = timing
-        self.index = index
-        self.recipe = recipe
-        self.toolbox = toolbox
-        self.keep_candidates = keep
-
-    @property
-    def engine(self) -> Engine:
-        return self.toolbox.engine
-
-    def plan(
-        self,
-        pictures: Sequence[Picture],
-        said: Sequence[GenerationText | None],
-        *,
-        looker: int = 0,
-    ) -> list[tuple[Region, ...]]:
-        """The regions of each picture; `looker` is the thread that asks, which has detectors."""
-        with self.timing.spent("detect"):
-            detectors = self.toolbox.apart(looker).detectors
-            found = detect(pictures, detectors, self.recipe.detect)
-        return [self._regions(*each) for each in zip(pictures, found, said, strict=True)]
-
-    def begin(
-        self,
-        pictures: Sequence[Picture],
-        said: Sequence[GenerationText | None],
-        *,
-        looker: int = 0,
-    ) -> list[Work]:
-        """What there is to repaint in each picture."""
+    def _inpaint(
+        self, one: Pass, candidates: Sequence[Candidate], ticket: Ticket, spent: PictureTime
+    ) -> list[Candidate]:
+        """The candidates, each with its patch, or with the reason why it has none."""
+        crops = [each.crop for each in candidates if each.crop is not None]
+        made, seconds = self._inpainting.make(
+            ticket, [(one.inpaint_kind(crop), (one, crop)) for crop in crops]
+        )
+        spent.seconds += seconds
+        answers = iter(made)
         return [
-            Work(
-                picture,
-                regions,
-                {r.index: self.window(picture, r) for r in regions if not r.skip},
-                cycles=self.recipe.inpaint.cycles,
-            )
-            for picture, regions in zip(
-                pictures, self.plan(pictures, said, looker=looker), strict=True
-            )
+            each if each.crop is None else each.with_answer(next(answers)) for each in candidates
         ]
 
-    def window(self, picture: Picture, region: Region) -> Window:
-        facts = self.engine.facts
-        return frame(
-            picture.size_wh,
-            region,
-            self.recipe.crop,
-            native=facts.size.native,
-            multiple=facts.size.multiple,
-            padding=facts.padding,
+    def _check(
+        self, one: Pass, candidates: Sequence[Candidate], ticket: Ticket, spent: PictureTime
+    ) -> list[Candidate]:
+        """The candidates, those with a patch with its findings."""
+        patches = [each.patch for each in candidates if each.patch is not None]
+        made, seconds = self._checking.make(
+            ticket, [(one.check_kind, (one, patch)) for patch in patches]
         )
-
-    def _regions(
-        self, picture: Picture, found: Sequence[Detection], said: GenerationText | None
-    ) -> tuple[Region, ...]:
-        recipe, size_wh = self.recipe, picture.size_wh
-        regions = tuple(
-            mask(region, size_wh, recipe.mask) for region in choose(picture, found, recipe.choose)
-        )
-        regions = merge(regions, size_wh, recipe.mask)
-        seed = picture_seed(recipe.seed, said)
-        regions = instruct(regions, recipe.inpaint, main=said, picture_wh=size_wh, seed=seed)
-        return tuple(
-            self._suited(
-                picture,
-                replace(
-                    region,
-                    pass_index=self.index,
-                    strength=self._strength(region, picture, cycle=0),
-                ),
-            )
-            for region in regions
-        )
-
-    def _strength(self, region: Region, picture: Picture, *, cycle: int) -> float:
-        settings, facts = self.recipe.inpaint, self.engine.facts
-        return strength_of(region.detection, picture.size_wh, settings, facts, cycle=cycle)
-
-    def _suited(self, picture: Picture, region: Region) -> Region:
-        """The region, skipped where this engine could not improve it."""
-        facts = self.engine.facts
-        if region.skip:
-            return region
-        if not facts.paints(region.detection.label):
-            known = ", ".join(sorted(facts.labels))
-            return region.skipped(
-                f"{facts.name} paints only: {known}; for {region.detection.label} set --model"
-            )
-        if region.strength == 0:
-            return region.skipped("denoising strength 0 keeps everything")
-        reason = unfit(self.window(picture, region), picture.size_wh, self.recipe.crop)
-        return region.skipped(reason) if reason else region
-
-    def jobs(self, work: Work, node: Node) -> list[Job]:
-        """One repaint of a region, once a candidate; none where its last cycle changed nothing."""
-        cycle, index = node
-        job = Job(work, node, work.regions[index])
-        if cycle > 0:
-            strength = self._strength(job.region, work.picture, cycle=cycle)
-            if work.results[index].status != "fixed" or strength == 0:
-                return []
-            job = job.seeded(cycle * CYCLE_SEED, strength)
-        return self._candidates(job)
-
-    def kind(self, job: Job) -> Hashable:
-        """What jobs must share to be repainted together: working size and sampling steps."""
-        plan = plan_of(job.region.strength, self.recipe.inpaint, self.engine.facts)
-        return job.window.size_wh, plan
-
-    def batch_size(self, job: Job) -> int:
-        """How many jobs of its kind are repainted together."""
-        return self.toolbox.batch_size(job.window.size_wh)
-
-    def paint(self, jobs: Sequence[Job], *, width: int = 0, lane: int = 0) -> list[Try]:
-        """Repaint one batch; of less than `width` jobs, filled up with the last one."""
-        engine = self.toolbox.apart(lane).engine
-        with self.timing.spent("inpaint"):
-            try:
-                crops = [self._crop(job) for job in jobs]
-            except EngineError as error:  # a model that scales crops up
-                return [Try(job, None, error=str(error)) for job in jobs]
-            filled = [*crops, *[crops[-1]] * (width - len(crops))]
-            answers = inpaint(filled, engine, self.recipe.inpaint)[: len(crops)]
+        spent.seconds += seconds
+        findings = iter(made)
         return [
-            Try(job, answer) if isinstance(answer, Patch) else Try(job, None, error=str(answer))
-            for job, answer in zip(jobs, answers, strict=True)
+            each if each.patch is None else replace(each, findings=next(findings))
+            for each in candidates
         ]
 
-    def judge(self, tries: Sequence[Tries], *, looker: int = 0) -> list[Tries]:
-        """The tries with the check's findings."""
-        made = [each for group in tries for each in group.made if each.patch is not None]
-        settings = self.recipe.check.for_model(faithful=self.engine.facts.faithful)
-        detectors = self.toolbox.apart(looker).detectors_by_name
-        with self.timing.spent("check"):
-            checked = check([_patch(each) for each in made], detectors, settings)
-        findings = {id(each): found for each, found in zip(made, checked, strict=True)}
-        return [
-            replace(
-                group,
-                made=[replace(each, findings=findings.get(id(each), ())) for each in group.made],
-            )
-            for group in tries
-        ]
+    def _detect_batch(self, batch: Sequence[tuple[Pass, Picture]]) -> list[tuple[Detection, ...]]:
+        """In a worker thread: what is in each picture; all are of one `Pass.detect_kind`."""
+        one = batch[0][0]
+        with self.timing.spent("detect"), one.toolbox.detectors() as detectors:
+            return detect([picture for _, picture in batch], detectors, one.recipe.detect)
 
-    def settle(self, tries: Tries) -> list[Job]:
-        """Blend the best try; where all were refused, the jobs of trying again, if any is left."""
-        last = tries.job.attempt == self.recipe.check.retries
-        with self.timing.spent("blend"):
-            settled = self._settled(tries.job, tries.made, last)
-        return [] if settled else self._candidates(_again(tries.job))
+    def _inpaint_batch(self, batch: Sequence[tuple[Pass, Crop]]) -> list[Answer]:
+        """In a worker thread: a patch a crop; all are of one `Pass.inpaint_kind`."""
+        one, crops = batch[0][0], [crop for _, crop in batch]
+        short = _inpaint_size(batch[0]) - len(crops) if self._bulk else 0
+        with self.timing.spent("inpaint"), one.toolbox.engine() as engine:
+            answers = inpaint([*crops, *[crops[-1]] * short], engine, one.recipe.inpaint)
+        return answers[: len(crops)]
 
-    def _candidates(self, job: Job) -> list[Job]:
-        return [job.seeded(n * CANDIDATE_SEED) for n in range(self.recipe.inpaint.candidates)]
+    def _check_batch(self, batch: Sequence[tuple[Pass, Patch]]) -> list[tuple[Finding, ...]]:
+        """In a worker thread: what the check finds; all are of one `Pass.check_kind`."""
+        one, patches = batch[0][0], [patch for _, patch in batch]
+        with self.timing.spent("check"), one.toolbox.detectors() as detectors:
+            by_name = {detector.name: detector for detector in detectors}
+            return check(patches, by_name, one.bounds, identity=self.toolbox.identity)
 
-    def _settled(self, job: Job, tries: Sequence[Try], last: bool) -> bool:
-        """Blend the best try that the check lets pass. Where none does: false, or kept if last."""
-        work, patched = job.work, [each for each in tries if each.patch is not None]
-        if not patched:
-            work.settle(RegionResult(job.region, "failed", tries[0].error, job.window))
-            return True
-        best = max(patched, key=lambda each: (not refusal(each.findings), score(each.findings)))
-        reason = refusal(best.findings)
-        if reason and not last:
-            return False
-        with work.lock:
-            shown: tuple[Picture, ...] = ()
-            if self.keep_candidates:
-                others = [each for each in patched if each is not best and _finite(each)]
-                shown = tuple(self._pasted(each) for each in [best, *others] if _finite(each))
-            if not reason:
-                work.picture = self._pasted(best)
-        status: Status = "kept" if reason else "fixed"
-        work.settle(RegionResult(best.job.region, status, reason, job.window, best.findings, shown))
-        return True
+    def _count_inpaint_workers(self) -> int:
+        count = min(one.toolbox.inpaint_workers for one in self.passes()) if self._bulk else 1
+        self._cores.share_among(count)
+        return count
 
-    def _pasted(self, each: Try) -> Picture:
-        return blend(each.job.work.picture, _patch(each), self.recipe.blend)
+    def _outcome_or_error(self, future: Future[Outcome]) -> Outcome | Exception:
+        """Raises what is wrong with more than this picture."""
+        error = future.exception()
+        if error is None:
+            return future.result()
+        for_all = isinstance(error, (UsageError, *self.toolbox.cancellations))
+        if for_all or not isinstance(error, Exception):
+            raise error
+        return error
 
-    def _crop(self, job: Job) -> Crop:
-        settings = self.recipe.crop
-        upscale = None if settings.upscaler == "lanczos" else self.toolbox.upscaler
-        return crop(job.work.picture, job.region, settings, job.window, upscale=upscale)
+    def _unload(self) -> None:
+        self.toolbox.close()
+        self._on_unload()
 
 
-def _again(job: Job) -> Job:
-    """The next attempt at a job: another seed, and less strength."""
-    again = job.seeded(RETRY_SEED, job.region.strength * RETRY_STRENGTH)
-    return replace(again, attempt=job.attempt + 1)
+class _Cores:
+    """Torch's threads, shared among workers that compute side by side."""
+
+    def __init__(self) -> None:
+        self._all = 0
+        self._share = 0
+
+    def share_among(self, workers: int) -> None:
+        """Each worker that asks gets its share from now on; with one worker nothing changes."""
+        if workers > 1:
+            import torch
+
+            self._all = torch.get_num_threads()
+            self._share = max(1, self._all // workers)
+
+    def take_share(self) -> None:
+        """To be called in a worker's thread."""
+        if self._share:
+            import torch
+
+            torch.set_num_threads(self._share)
+
+    def give_back(self) -> None:
+        """Let the calling thread have all of them again."""
+        if self._all:
+            import torch
+
+            torch.set_num_threads(self._all)
 
 
-def _patch(each: Try) -> Patch:
-    assert each.patch is not None
-    return each.patch
+def _inpaint_size(given: tuple[Pass, Crop]) -> int:
+    """How many crops like this one are a full batch."""
+    one, crop = given
+    return one.toolbox.batch_size(crop.window.size_wh)
 
 
-def _finite(each: Try) -> bool:
-    return bool(np.isfinite(_patch(each).pixels).all())
+def _add_results(done: dict[int, RegionResult], ended: dict[int, RegionResult]) -> None:
+    """Keep what became of regions; what an earlier cycle fixed stays fixed."""
+    for index, result in ended.items():
+        if done[index].status != "fixed" or result.status == "fixed":
+            done[index] = result
+
+
+def _with_record(outcome: Outcome, recipe: Recipe) -> Outcome:
+    """The outcome, its picture saying what was fixed."""
+    if not outcome.changed:
+        return outcome
+    source = record_fix(outcome.picture.source, outcome, recipe)
+    return replace(outcome, picture=replace(outcome.picture, source=source))

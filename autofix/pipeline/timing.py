@@ -34,3 +34,21 @@ class Timing:
     def wall(self) -> float:
         """Seconds since this was made."""
         return time.perf_counter() - self.started
+
+
+class PictureTime:
+    """Seconds spent on one picture: in its own thread, and its share of each batch."""
+
+    def __init__(self, timing: Timing) -> None:
+        self.seconds = 0.0
+        self._timing = timing
+
+    @contextmanager
+    def on(self, stage: str) -> Iterator[None]:
+        """What happens inside counts for this picture and this stage."""
+        started = time.perf_counter()
+        try:
+            with self._timing.spent(stage):
+                yield
+        finally:
+            self.seconds += time.perf_counter() - started

@@ -1,21 +1,24 @@
-"""Recipe -> detectors and engines, opened once and closed together."""
+"""Recipe -> detectors and engines: what is opened, how many of each, and where its files are."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
-from autofix.engines.base import Engine, EngineFacts
+from autofix.engines.base import LOADING, Engine, EngineFacts
 from autofix.engines.locate import Source, resolve
-from autofix.engines.memory import free
 from autofix.engines.null import NullEngine
 from autofix.engines.resilient import Resilient
 from autofix.engines.restoration.upscaler import Upscaler
 from autofix.errors import DetectorSetupError, ModelError, UsageError
+from autofix.pipeline.shared_models import SharedModels
 from autofix.settings.recipe import Recipe
 from autofix.settings.user_config import model_folders
+from autofix.stages.check import Identity
 from detectors.base import Detector
 from detectors.errors import DetectorError
 from detectors.face_mesh import FaceMesh
@@ -31,69 +34,61 @@ from weights.store import Store
 
 BUILTIN_MODEL = "face"
 FACE_MESH = "face-mesh"
-CORES_A_LOOKER, MOST_LOOKERS = 4, 4
 
-SMALL_PX, MOST_LANES = 256, 8
-"""Crops up to this side keep several cores badly busy: on a CPU some are repainted side by side."""
+CORES_A_CPU_WORKER = 4
+MOST_CPU_WORKERS = 4
+"""Threads at most that search and check, each with detectors of its own."""
+
+SMALL_PX = 256
+"""Crops up to this side cannot use all cores: on a CPU some batches are inpainted side by side."""
+
+MOST_INPAINT_WORKERS = 8
 
 
 class Toolbox:
-    """What a recipe needs, opened when first used. A context manager; closing twice is fine.
+    """The tools of one recipe, opened when first used. A context manager. Thread-safe.
 
-    `each` has one toolbox for each pass of the recipe; passes that name the same model share it.
+    Tools are lent: while one thread has a tool no other has it. Toolboxes that came from each
+    other by `using` share what they both need.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         *,
+        engine: Engine | None = None,
+        detectors: Sequence[Detector] = (),
+        identity: Identity | None = None,
+        pipe: Any = None,
         store: Store | None = None,
         progress: Progress | None = None,
-        pipe: Any = None,
+        shared: SharedModels | None = None,
     ) -> None:
-        """`pipe` is a loaded diffusers pipeline that repaints in place of the recipe's model."""
+        """`engine` and `detectors`, if given, take the place of the recipe's; the caller closes
+        them. `identity` tells the check whether two faces are the same person. `pipe` is a loaded
+        diffusers pipeline that inpaints in place of the recipe's model.
+        """
         self.recipe = recipe
+        self.identity = identity
+        self._engine = engine
+        self._detectors = tuple(detectors)
         self._pipe = pipe
         self._store = store
         self._progress = progress
-        self._opened: dict[object, Detector | Engine | Upscaler | Toolbox] = {}
-        self._batch_sizes: dict[object, int] = {}
-        self._checked = False
-
-    @property
-    def each(self) -> tuple[Toolbox, ...]:
-        """One for each pass, closed with this one."""
-        return tuple(self.using(recipe) for recipe in self.recipe.each)
+        self._shared = shared or SharedModels()
 
     def using(self, recipe: Recipe) -> Toolbox:
         """Another recipe's toolbox: what both need is opened once, and closed with this one."""
-        box = Toolbox(recipe, store=self._store, progress=self._progress, pipe=self._pipe)
-        box._opened, box._batch_sizes = self._opened, self._batch_sizes
-        return box
-
-    @property
-    def lookers(self) -> int:
-        """How many threads look at pictures beside the one that repaints."""
-        cores = os.cpu_count() or 1
-        return 1 if cores < CORES_A_LOOKER * 2 else min(MOST_LOOKERS, cores // CORES_A_LOOKER)
-
-    @property
-    def lanes(self) -> int:
-        """How many batches a run repaints side by side, each in a thread with its own model."""
-        if self.engine.facts.size.native > SMALL_PX or not self._on_cpu:
-            return 1
-        import torch
-
-        return min(torch.get_num_threads(), MOST_LANES)
-
-    def apart(self, thread: int) -> Toolbox:
-        """The toolbox of one thread: neither detectors nor engines are shared by threads."""
-        if thread == 0:
-            return self
-        key = ("apart", thread, self.recipe.fingerprint)
-        if key not in self._opened:
-            self._opened[key] = Toolbox(self.recipe, store=self._store, progress=self._progress)
-        return cast(Toolbox, self._opened[key])
+        return Toolbox(
+            recipe,
+            engine=self._engine,
+            detectors=self._detectors,
+            identity=self.identity,
+            pipe=self._pipe,
+            store=self._store,
+            progress=self._progress,
+            shared=self._shared,
+        )
 
     def __enter__(self) -> Toolbox:
         return self
@@ -106,6 +101,36 @@ class Toolbox:
     ) -> None:
         self.close()
 
+    def close(self) -> None:
+        """Close what was opened, but for what is lent. Closing again does nothing."""
+        self._shared.close()
+
+    @property
+    def cpu_workers(self) -> int:
+        """How many threads search and check: each has detectors of its own."""
+        cores = os.cpu_count() or 1
+        if self._detectors or cores < CORES_A_CPU_WORKER * 2:
+            return 1
+        return min(MOST_CPU_WORKERS, cores // CORES_A_CPU_WORKER)
+
+    @property
+    def inpaint_workers(self) -> int:
+        """How many batches a run inpaints side by side, each in a thread with its own model."""
+        if self._engine or self.info.size.native > SMALL_PX or not self._on_cpu:
+            return 1
+        import torch
+
+        return min(torch.get_num_threads(), MOST_INPAINT_WORKERS)
+
+    @property
+    def info(self) -> EngineFacts:
+        """What is known of the recipe's model without its weights. Raises UsageError."""
+        return self._probe.facts
+
+    def check(self) -> None:
+        """Raises UsageError where the model cannot obey the recipe. Loads no weights."""
+        self._probe.check(self.recipe.inpaint)
+
     @property
     def store(self) -> Store:
         """Where model files are. Raises UsageError for a setting that does not hold."""
@@ -117,60 +142,56 @@ class Toolbox:
         return self._store
 
     @property
-    def detectors(self) -> tuple[Detector, ...]:
-        """The recipe's detectors, in order. Raises DetectorSetupError."""
-        detectors = []
-        for given in self.recipe.detect.detectors:
-            outlined = self.recipe.mask.shape == "outline"
-            key = (given, self._detector_settings(), self.recipe.detect.turns, outlined)
-            if key not in self._opened:
-                self._opened[key] = self._open_detector(given)
-            detectors.append(cast(Detector, self._opened[key]))
-        return tuple(detectors)
+    def detectors_key(self) -> Hashable:
+        """What recipes must share to search with the same detectors."""
+        if self._detectors:
+            return "given"
+        detect, outlined = self.recipe.detect, self.recipe.mask.shape == "outline"
+        return detect.detectors, self._detector_settings(), detect.turns, outlined
 
     @property
-    def detectors_by_name(self) -> dict[str, Detector]:
-        """The same by the name that their detections carry."""
-        return {detector.name: detector for detector in self.detectors}
-
-    @property
-    def engine(self) -> Resilient:
-        """The recipe's engine; its weights load at the first repaint. Raises UsageError."""
+    def engine_key(self) -> Hashable:
+        """What recipes must share to inpaint with the same weights."""
+        if self._engine is not None or self._pipe is not None:
+            return "given"
         settings = self.recipe.inpaint
-        where = (settings.device, settings.dtype, settings.vram, settings.compile)
         model = (settings.model, settings.revision, settings.vae, settings.trust_pickle)
-        key = (*model, *where)
-        if key not in self._opened:
-            self._opened[key] = Resilient(self._open_engine())
-        engine = cast(Resilient, self._opened[key])
-        if not self._checked:
-            engine.check(settings)
-            self._checked = True
-        return engine
+        return model, (settings.device, settings.dtype, settings.vram, settings.compile)
 
-    @property
-    def facts(self) -> EngineFacts:
-        """What can be told of the recipe's model without its weights. Raises ModelError."""
-        return self._open_engine(weights=False).facts
+    def detectors(self) -> AbstractContextManager[tuple[Detector, ...]]:
+        """The recipe's detectors, in order, lent to one thread. Raises DetectorSetupError."""
+        return self._shared.detectors.lend(
+            self.detectors_key,
+            self._open_detectors,
+            _leave_open if self._detectors else _close_all,
+            count=self.cpu_workers,
+        )
 
-    @property
-    def upscaler(self) -> Upscaler:
-        """The model file that scales crops up. Raises ModelError."""
-        settings = self.recipe.inpaint
+    def engine(self) -> AbstractContextManager[Resilient]:
+        """The recipe's engine, lent to one thread; its weights load at the first use.
+
+        Raises UsageError.
+        """
+        given = self._engine is not None
+        return self._shared.engines.lend(
+            self.engine_key,
+            lambda: Resilient(self._open_engine()),
+            _leave_open if given else Resilient.close,
+            count=1 if given else MOST_INPAINT_WORKERS,
+        )
+
+    def upscaler(self) -> AbstractContextManager[Upscaler]:
+        """The model file that scales crops up, lent to one thread. Raises ModelError."""
         path = Path(self.recipe.crop.upscaler).expanduser()
-        key = (path, settings.device, settings.dtype)
-        if key not in self._opened:
-            from autofix.engines.devices import device_and_dtype
-
-            self._opened[key] = Upscaler(
-                path,
-                device=device_and_dtype(settings)[0],
-                trust_pickle=settings.trust_pickle,
-            )
-        return cast(Upscaler, self._opened[key])
+        settings = self.recipe.inpaint
+        return self._shared.upscalers.lend(
+            (path, settings.device, settings.dtype),
+            lambda: self._open_upscaler(path),
+            Upscaler.close,
+        )
 
     def batch_size(self, size_wh: tuple[int, int]) -> int:
-        """How many crops of this working size are repainted at once.
+        """How many crops of this working size are inpainted at once.
 
         Auto: on the CPU one, since more gain nothing there (bench/RESULTS.md) and one always gives
         the same bits; else the fastest, found by trying once for each model and size.
@@ -180,12 +201,18 @@ class Toolbox:
             return settings.batch_size
         if self._on_cpu:
             return 1
-        key = (id(self.engine), size_wh, settings.control)
-        if key not in self._batch_sizes:
+        key = (self.engine_key, size_wh, settings.control)
+        if key not in self._shared.batch_sizes:
             from autofix.engines.batch_size import fastest_batch
 
-            self._batch_sizes[key] = fastest_batch(self.engine.engine, size_wh, settings)
-        return self._batch_sizes[key]
+            with self.engine() as engine:
+                self._shared.batch_sizes[key] = fastest_batch(engine.engine, size_wh, settings)
+        return self._shared.batch_sizes[key]
+
+    @property
+    def cancellations(self) -> tuple[type[BaseException], ...]:
+        """What a given engine raises where its host wants everything to end."""
+        return tuple(getattr(self._engine, "cancellations", ()))
 
     @property
     def _on_cpu(self) -> bool:
@@ -195,13 +222,26 @@ class Toolbox:
             return True
         return device_and_dtype(self.recipe.inpaint)[0].startswith("cpu")
 
-    def close(self) -> None:
-        """Close what was opened, and give its memory back, a card's too."""
-        for tool in self._opened.values():
-            tool.close()
-        self._opened.clear()
-        self._batch_sizes.clear()
-        free()
+    @property
+    def _probe(self) -> Engine:
+        """An engine without weights, for questions that must not wait for a batch."""
+        probes = self._shared.probes
+        with self._shared.lock:
+            if self.engine_key not in probes:
+                probes[self.engine_key] = self._open_engine(weights=False)
+            return probes[self.engine_key]
+
+    def _open_detectors(self) -> tuple[Detector, ...]:
+        # Libraries empty the parameters of all threads' models while they load weights.
+        with LOADING:
+            return self._detectors or tuple(map(self._open_detector, self.recipe.detect.detectors))
+
+    def _open_upscaler(self, path: Path) -> Upscaler:
+        from autofix.engines.devices import device_and_dtype
+
+        settings = self.recipe.inpaint
+        device = device_and_dtype(settings)[0]
+        return Upscaler(path, device=device, trust_pickle=settings.trust_pickle)
 
     def _open_detector(self, given: str) -> Detector:
         """A name from the manifest, a model file, or scripted:boxes.json."""
@@ -244,6 +284,8 @@ class Toolbox:
         with light_imports():
             import torch  # noqa: F401
         given = self.recipe.inpaint.model
+        if self._engine is not None:
+            return self._engine
         if self._pipe is not None:
             from autofix.engines.diffusion.engine import PipelineEngine
 
@@ -277,3 +319,12 @@ class Toolbox:
             )
         except WeightsError as error:
             raise UsageError(error.problem, error.advice) from error
+
+
+def _close_all(detectors: Sequence[Detector]) -> None:
+    for detector in detectors:
+        detector.close()
+
+
+def _leave_open(tool: object) -> None:
+    """Of what the caller made, and closes."""

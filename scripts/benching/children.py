@@ -101,9 +101,13 @@ def _measure(recipe_file: str, pictures: Path, marks: Sequence[int]) -> dict[str
     recipe = load(recipe_file)
     every = max(marks[-1] // POINTS, 1)
     curve, told = [], {}
-    with tempfile.TemporaryDirectory() as folder, Toolbox(recipe) as toolbox:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Toolbox(recipe) as toolbox,
+        Pipeline(recipe, toolbox, bulk=True) as pipeline,
+        Batch(pipeline, Destination(Path(folder), Path(folder))) as batch,
+    ):
         out = Path(folder)
-        batch = Batch(Pipeline(recipe, toolbox), Destination(out, out))
         for done, record in enumerate(batch.run(find([pictures], out=out)), start=1):
             if record["status"] == "failed":
                 raise SystemExit(f"{record['input']} failed: {record['reason']}")

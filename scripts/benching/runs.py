@@ -51,12 +51,15 @@ def autofix_run(recipe: Recipe, toolbox: Toolbox, pictures: Path) -> Run:
 
     Raises RuntimeError where a picture failed or a face was skipped: that would look fast.
     """
-    pipeline = Pipeline(recipe, toolbox.using(recipe))
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Pipeline(recipe, toolbox.using(recipe), bulk=True) as pipeline,
+    ):
         out = Path(folder)
         found = find([pictures], out=out)
         started = time.perf_counter()
-        records = list(Batch(pipeline, Destination(out, out)).run(found))
+        with Batch(pipeline, Destination(out, out)) as batch:
+            records = list(batch.run(found))
         seconds = time.perf_counter() - started
     regions = [region for record in records for region in record["regions"]]
     skipped = [region["reason"] for region in regions if region["result"] == "skipped"]
@@ -71,7 +74,8 @@ class PlainLoop:
     """The loop of bench/sequential.py with a recipe's settings and its own copy of the model."""
 
     def __init__(self, recipe: Recipe, toolbox: Toolbox) -> None:
-        settings, facts = recipe.inpaint, toolbox.using(recipe).engine.facts
+        self._toolbox = toolbox.using(recipe)
+        settings, facts = recipe.inpaint, self._toolbox.info
         folder = diffusers_folder(settings.model)
         own = read_own(folder)
         named = settings.sampler != "auto" or own.get("sampler")
@@ -79,7 +83,6 @@ class PlainLoop:
         self._pipe = sequential.load(
             folder, *device_and_dtype(settings), partial(scheduler, sampler) if named else None
         )
-        self._detector = toolbox.using(recipe).detectors[0]
         cfg = facts.cfg if settings.cfg == "auto" else settings.cfg
         self._prompts = sequential.encode(
             self._pipe, settings.prompt, settings.negative_prompt, cfg
@@ -105,6 +108,7 @@ class PlainLoop:
 
     def fix(self, paths: list[Path], out: Path) -> int:
         """Fix these pictures, save them in `out`, and count the faces."""
-        return sequential.fix_all(
-            paths, out, self._pipe, self._detector, self._prompts, self._settings
-        )
+        with self._toolbox.detectors() as detectors:
+            return sequential.fix_all(
+                paths, out, self._pipe, detectors[0], self._prompts, self._settings
+            )

@@ -18,7 +18,7 @@ TUNED = ((32, 0.3), (53, 0.3), (85, 0.2), (127, 0.2))
 """Side of a face's box, px, and denoising strength: see docs/builtin-model.md, Figures."""
 
 FACTS = f"""\
-# Facts about this model that the engine reads; autofix/engines/diffusion/engine.py says what they mean.
+# Facts about this model that the engine reads: autofix/engines/diffusion/engine.py.
 name = "builtin-face"
 version = 3
 labels = ["face"]

@@ -44,8 +44,8 @@ def test_every_spoilt_face_is_found_and_nearly_all_are_repainted(fixed):
 
 def planned(picture):
     recipe = load("face")
-    with Toolbox(recipe) as toolbox:
-        return Pipeline(recipe, toolbox).plan([picture])[0]
+    with Toolbox(recipe) as toolbox, Pipeline(recipe, toolbox) as pipeline:
+        return pipeline.plan(picture)
 
 
 @pytest.mark.parametrize("name", NAMES)

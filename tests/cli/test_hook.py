@@ -5,7 +5,6 @@ import pytest
 from autofix.cli import hook as command
 from autofix.frontends.hook import answering
 from autofix.frontends.ipc import listening
-from autofix.frontends.worker import Worker
 from tests.conftest import ROOT
 from tests.frontends.tools import fake_pipeline
 from tests.pipeline.fakes import Painter
@@ -33,7 +32,7 @@ def alone(monkeypatch):
 
 
 def warm(place, engine=None):
-    worker = Worker(fake_pipeline(engine))
+    worker = fake_pipeline(engine)
     return worker, listening(answering(worker, [place]))
 
 
@@ -71,7 +70,7 @@ def test_what_no_client_may_set_is_not_sent(autofix, place, alone, option):
 def test_when_the_worker_goes_away_the_rest_is_done_here(autofix, place, alone):
     class Dying(Painter):
         def repaint(self, crops, settings):
-            worker._stopped = True  # as if told to stop while the first picture is in hand
+            worker.in_flight.closed = True  # as if stopped while the first picture is in flight
             return super().repaint(crops, settings)
 
     worker, ear = warm(place, Dying())

@@ -181,7 +181,7 @@ def test_an_interrupted_run_says_so_and_leaves_no_half_file(autofix, folder, tmp
     def interrupted(*arguments, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("autofix.pipeline.pipeline.Pipeline.stream", interrupted)
+    monkeypatch.setattr("autofix.pipeline.pipeline.Pipeline.submit", interrupted)
     done = autofix("run", folder, "-o", tmp_path / "out", "--model", "null")
     assert done.code == 130
     assert "the same command goes on" in done.err

@@ -22,9 +22,13 @@ FACE = (20, 16, 44, 40)
 
 
 def test_defect_13_a_detector_is_opened_once_for_all_pictures_and_passes():
-    with Toolbox(load("face").override({"passes": [{}, {"inpaint": {"strength": 0.2}}]})) as tools:
-        first, second = tools.each
-        assert first.detectors[0] is first.detectors[0] is second.detectors[0]
+    first, second = load("face").override({"passes": [{}, {"inpaint": {"strength": 0.2}}]}).each
+    with Toolbox(first) as toolbox:
+        lent = []
+        for each in (toolbox, toolbox, toolbox.using(second)):
+            with each.detectors() as (detector,):
+                lent.append(detector)
+        assert lent[0] is lent[1] is lent[2]
 
 
 def test_defect_14_a_detector_that_fails_is_not_a_picture_without_faces():

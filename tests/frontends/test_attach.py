@@ -108,11 +108,16 @@ def test_memory_holds_one_copy_of_the_weights(load, attach, kind):
     pipe = load(kind)
     before = pointers(pipe)
     call(attach(pipe), 1)
-    engine = attachment(pipe)._fixer.pipeline.engines[0].engine
+    engine = engine_of(pipe)
     inpainting = engine._loaded()
     assert "Inpaint" in type(inpainting).__name__
     assert pointers(inpainting) == before == pointers(pipe)
     assert inpainting.scheduler is not pipe.scheduler
+
+
+def engine_of(pipe):
+    with attachment(pipe)._fixer.pipeline.toolbox.engine() as engine:
+        return engine.engine
 
 
 def pointers(pipe):
@@ -213,11 +218,11 @@ def test_what_the_recipe_says_comes_before_the_call(load, attach):
 def asked(monkeypatch):
     """The settings that pictures are fixed with."""
     seen = []
-    stream = Pipeline.stream
+    submit = Pipeline.submit
     monkeypatch.setattr(
         Pipeline,
-        "stream",
-        lambda self, pictures: seen.append(self.recipe) or stream(self, pictures),
+        "submit",
+        lambda self, picture, recipe: seen.append(recipe) or submit(self, picture, recipe),
     )
     return seen
 
@@ -289,7 +294,7 @@ def test_to_diffusers_and_to_people_it_is_the_pipeline_it_was(load, attach, tmp_
 
 def test_what_its_owner_changes_holds_for_the_fix(load, attach):
     pipe = attach(load())
-    engine = attachment(pipe)._fixer.pipeline.engines[0].engine
+    engine = engine_of(pipe)
     assert type(engine._loaded().scheduler) is DDIMScheduler
     made = engine._loaded()
     assert engine._loaded() is made  # nothing changed
@@ -303,7 +308,7 @@ def test_what_its_owner_changes_holds_for_the_fix(load, attach):
 def test_a_sampler_that_the_recipe_names_is_taken(load, attach):
     pipe = attach(load(), inpaint__sampler="Euler a")
     call(pipe, 1)
-    engine = attachment(pipe)._fixer.pipeline.engines[0].engine
+    engine = engine_of(pipe)
     assert type(engine._pipe.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     assert type(pipe.scheduler) is DDIMScheduler
 
@@ -317,10 +322,10 @@ def test_a_picture_that_cannot_be_fixed_comes_as_it_was(load, attach, monkeypatc
     plain = call(pipe, 1)
     attach(pipe)
 
-    def broken(self, pictures):
-        yield from (EngineError("the card fell out", "put it back") for _ in pictures)
+    def broken(self, *_):
+        raise EngineError("the card fell out", "put it back")
 
-    monkeypatch.setattr(Pipeline, "stream", broken)
+    monkeypatch.setattr(Pipeline, "fix_picture", broken)
     with pytest.warns(UserWarning, match="picture 0 as it is: the card fell out") as said:
         output = call(pipe, 1)
     assert said[0].filename == __file__

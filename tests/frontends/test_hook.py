@@ -8,7 +8,6 @@ from autofix.errors import UsageError
 from autofix.frontends import hook
 from autofix.frontends.hook import answering, ask, fix_in_place
 from autofix.frontends.ipc import listening
-from autofix.frontends.worker import Worker
 from autofix.imagefiles.files import read
 from autofix.metadata import read_record
 from tests.conftest import ROOT
@@ -32,7 +31,7 @@ def place(tmp_path, monkeypatch):
 def warm(place):
     """A worker that takes files of the folder; its pipeline."""
     pipeline = fake_pipeline()
-    with Worker(pipeline) as worker, listening(answering(worker, [place])):
+    with listening(answering(pipeline, [place])):
         yield pipeline
 
 
@@ -155,7 +154,7 @@ def test_a_backup_within_the_roots_is_made(place, warm):
 
 def test_a_root_that_is_a_link_holds_what_it_leads_to(place, tmp_path):
     (tmp_path / "root").symlink_to(place)
-    with Worker(fake_pipeline()) as worker, listening(answering(worker, [tmp_path / "root"])):
+    with listening(answering(fake_pipeline(), [tmp_path / "root"])):
         assert statuses(ask([tmp_path / "root" / "launch.png"], None, {})) == ["fixed"]
         assert statuses(ask([place / "pad.png"], None, {})) == ["fixed"]
 
@@ -164,8 +163,8 @@ def test_a_root_that_is_a_link_holds_what_it_leads_to(place, tmp_path):
     "message", [{"files": [3]}, {"files": ["launch.png"]}, {"files": ["a\0b"]}, {"files": 3}]
 )
 def test_what_is_no_whole_path_is_refused(place, message):
-    with Worker(fake_pipeline()) as worker, pytest.raises((UsageError, TypeError, ValueError)):
-        list(answering(worker, [place])(message))
+    with pytest.raises((UsageError, TypeError, ValueError)):
+        list(answering(fake_pipeline(), [place])(message))
 
 
 def test_windows_drives_stay_apart_in_the_backup():

@@ -7,29 +7,16 @@ import threading
 import time
 
 from autofix.pipeline.pipeline import Pipeline
-from autofix.settings.recipe_toml import load
-from tests.pipeline.fakes import Boxes, Painter, toolbox
+from tests.pipeline.fakes import Boxes, Painter, pipeline
 
 
 def fake_pipeline(engine=None, detector=None, **changes) -> Pipeline:
     """Finds a box in every picture and paints it grey, as the recipe says."""
-    detector, engine = detector or Boxes((60, 40, 90, 76)), engine or Painter()
-    closed = []
-
-    def tools(recipe):
-        return toolbox(
-            detector,
-            engine,
-            passes=len(recipe.each),
-            using=tools,
-            close=lambda: closed.append(recipe.name),
-        )
-
-    changes = {key.replace("__", "."): value for key, value in changes.items()}
-    recipe = load("face").override({"check.enabled": False, **changes})
-    pipeline = Pipeline(recipe, tools(recipe))
-    pipeline.closed = closed
-    return pipeline
+    return pipeline(
+        detector or Boxes((60, 40, 90, 76)),
+        engine or Painter(),
+        **{"check__enabled": False, **changes},
+    )
 
 
 @contextlib.contextmanager

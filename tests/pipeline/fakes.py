@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 
 from autofix.engines.base import EngineFacts, SizeRule
 from autofix.errors import EngineError
 from autofix.pipeline.pipeline import Pipeline
+from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe_toml import load
 from autofix.values import Patch
 from detectors.detection import in_order
@@ -56,7 +55,7 @@ class Painter:
 
 
 class Broken(Painter):
-    """Fails at every batch, or paints NaN until a seed it likes comes."""
+    """Fails at every batch, or paints one flat grey until a seed it likes comes."""
 
     def __init__(self, *, until_seed=None):
         super().__init__()
@@ -64,13 +63,13 @@ class Broken(Painter):
 
     def repaint(self, crops, settings):
         if self.until_seed is None:
-            raise EngineError("the model failed: out of memory", "try a smaller --batch-size")
+            raise EngineError("the model failed: no such layer", "take another --model")
         return super().repaint(crops, settings)
 
     def patch(self, crop):
         good = crop.region.seed >= self.until_seed
         patch = super().patch(crop)
-        return patch if good else Patch(crop, patch.pixels * np.float32(np.nan), 0, 0.4)
+        return patch if good else Patch(crop, np.full_like(patch.pixels, 0.5), 0, 0.4)
 
 
 ANYTHING_GOES = {
@@ -86,24 +85,10 @@ ANYTHING_GOES = {
 """A check that refuses only what is not finite or flat: fakes paint no faces."""
 
 
-def toolbox(detector, engine, *, passes=1, batch_size=8, **more):
-    """What a Pipeline needs of a Toolbox, with these two in every pass."""
-    tools = SimpleNamespace(
-        detectors=(detector,),
-        detectors_by_name={detector.name: detector},
-        engine=engine,
-        batch_size=lambda size_wh: batch_size,
-        upscaler=None,
-        apart=lambda thread: tools,
-        lanes=1,
-    )
-    return SimpleNamespace(each=(tools,) * passes, lookers=1, **more)
-
-
-def pipeline(detector, engine, *, batch_size=8, **changes):
-    keep = changes.pop("keep_candidates", False)
+def pipeline(detector, engine, *, batch_size=8, bulk=False, keep_candidates=False, **changes):
+    """A pipeline with these two in every pass, whose check lets nearly everything pass."""
     changes = {key.replace("__", "."): value for key, value in changes.items()}
     plain = {"blend.match_colour": False, "blend.match_grain": False, **ANYTHING_GOES}
-    recipe = load("face").override({**plain, **changes})
-    tools = toolbox(detector, engine, passes=len(recipe.each), batch_size=batch_size)
-    return Pipeline(recipe, tools, keep_candidates=keep)
+    recipe = load("face").override({**plain, "inpaint.batch_size": batch_size, **changes})
+    tools = Toolbox(recipe, engine=engine, detectors=(detector,))
+    return Pipeline(recipe, tools, bulk=bulk, keep_candidates=keep_candidates)

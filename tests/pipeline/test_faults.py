@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from autofix.cli import main
-from autofix.engines.resilient import Resilient
 from autofix.pipeline.toolbox import Toolbox
 from tests.build import picture
 from tests.engines.misbehaving import Crashing, Sick, Small
@@ -26,13 +25,13 @@ def not_freed(monkeypatch):
 
 def fix(engine, **settings):
     seen = picture(220, 140, name="seen.png")
-    (outcome,) = pipeline(Boxes(*FOUR), Resilient(engine), **settings).fix([seen])
+    (outcome,) = pipeline(Boxes(*FOUR), engine, **settings).fix([seen])
     return seen, outcome
 
 
 def fix_two(engine, **settings):
     seen = [picture(220, 140, seed=n, name=f"{n}.png") for n in range(2)]
-    return list(pipeline(Boxes(*FOUR), Resilient(engine), **settings).fix(seen))
+    return list(pipeline(Boxes(*FOUR), engine, **settings).fix(seen))
 
 
 def statuses(outcome):
@@ -89,15 +88,18 @@ def test_without_any_memory_all_regions_fail_and_the_picture_is_as_it_was():
 
 
 def test_a_crash_in_one_batch_costs_the_region_that_crashes():
-    class Once(Crashing):
-        """Crashes in the second picture's batch alone."""
+    doomed = picture(220, 140, seed=1)
+
+    class CrashingAtOne(Crashing):
+        """Crashes at the third region of the second picture."""
 
         def repaint(self, crops, settings):
-            self.wrong = {2} if len(self.batches) else set()
+            seen = [np.array_equal(c.pixels, c.window.cut(doomed.pixels)) for c in crops]
+            self.wrong = {2} if all(seen) else set()
             return super().repaint(crops, settings)
 
     healthy = fix_two(Painter(), batch_size=4)
-    first, second = fix_two(Once(set(), KeyError("attention")), batch_size=4)
+    first, second = fix_two(CrashingAtOne(set(), KeyError("attention")), batch_size=4)
     assert np.array_equal(first.picture.pixels, healthy[0].picture.pixels)
     assert statuses(second) == ["fixed", "fixed", "failed", "fixed"]
     assert "the engine crashed with KeyError: 'attention'" in second.results[2].reason
@@ -128,7 +130,7 @@ def run(tmp_path, monkeypatch, capsys):
     found.write_text(json.dumps(boxes), encoding="utf-8")
 
     def call(engine, *more):
-        monkeypatch.setattr(Toolbox, "_open_engine", lambda toolbox: engine)
+        monkeypatch.setattr(Toolbox, "_open_engine", lambda toolbox, weights=True: engine)
         command = ["autofix", "run", place, "-o", out, "--detector", f"scripted:{found}"]
         command += ["--no-check", "--force", "--jsonl", "-", "--batch-size", "8", *more]
         monkeypatch.setattr(sys, "argv", [*map(str, command)])

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from autofix.engines.restoration.upscaler import Upscaler
 from tests.build import detection, picture
 from tests.engines.restoration.test_upscaler import esrgan
 from tests.pipeline.fakes import Boxes, Painter, pipeline
@@ -129,11 +128,11 @@ def test_crops_grow_by_the_upscaler(tmp_path):
         engine,
         check__enabled=False,
         crop__upscaler=str(esrgan(tmp_path / "m.safetensors")),
+        inpaint__device="cpu",
         crop__padding=4,
         mask__dilate=0,
         mask__blur=0,
     )
-    made.passes[0].toolbox.upscaler = Upscaler(tmp_path / "m.safetensors")
     seen = picture(220, 140)
     made.fix([seen])
     ((crop,),) = engine.batches

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autofix.errors import RecipeError
-from autofix.pipeline.pipeline import CANDIDATE_SEED, CYCLE_SEED
+from autofix.pipeline.passes import CANDIDATE_SEED, CYCLE_SEED
 from autofix.settings.recipe_toml import load, to_toml
 from tests.build import picture
 from tests.pipeline.fakes import Boxes, Painter, pipeline

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from autofix.pipeline.pipeline import RETRY_SEED
+from autofix.pipeline.passes import RETRY_SEED
 from tests.build import picture
 from tests.pipeline.fakes import Boxes, Broken, Painter, pipeline
 
@@ -73,7 +73,7 @@ def test_every_region_has_its_own_seed_counted_from_the_recipe_s():
 def test_an_engine_s_failure_fails_its_regions_and_keeps_their_pixels():
     (seen,), (outcome,) = fix(Boxes(*APART), Broken())
     assert {status for _, status in statuses(outcome)} == {"failed"}
-    assert "out of memory: try a smaller --batch-size" in outcome.results[0].reason
+    assert "no such layer: take another --model" in outcome.results[0].reason
     assert np.array_equal(outcome.picture.pixels, seen.pixels)
 
 
@@ -94,7 +94,7 @@ def test_a_patch_refused_at_every_try_keeps_the_original():
     (seen,), (outcome,) = fix(Boxes(*APART), engine, check__retries=2)
     assert len(engine.batches) == 3
     assert {status for _, status in statuses(outcome)} == {"kept"}
-    assert "is not a number" in outcome.results[0].reason
+    assert "it is flat or black" in outcome.results[0].reason
     assert np.array_equal(outcome.picture.pixels, seen.pixels)
 
 

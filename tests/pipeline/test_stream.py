@@ -7,8 +7,8 @@ import pytest
 
 from autofix.errors import DetectorSetupError
 from autofix.imagefiles.files import read
+from autofix.pipeline.in_flight import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from autofix.pipeline.pipeline import Pipeline
-from autofix.pipeline.stream import AT_ONCE, MOST
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe_toml import load
 from tests.build import picture
@@ -41,21 +41,7 @@ def test_answers_come_in_the_order_of_the_pictures():
     assert all(answer.changed for answer in answers)
 
 
-def test_none_stays_in_its_place():
-    one, two = pictures(2)
-    answers = list(pipeline(Boxes(*APART), Painter()).stream([None, one, None, None, two, None]))
-    assert [answer is None for answer in answers] == [True, False, True, True, False, True]
-
-
-def test_all_that_is_done_already_comes_at_once():
-    """A run that goes on after a hundred thousand pictures shows that it does."""
-    source = iter([None] * 1000)
-    stream = pipeline(Boxes(*APART), Painter()).stream(source)
-    assert next(stream) is None
-    assert len(list(source)) > 900
-
-
-@pytest.mark.parametrize(("batch_size", "most"), [(1, AT_ONCE + 2), (1000, MOST)])
+@pytest.mark.parametrize(("batch_size", "most"), [(1, LEAST_IN_FLIGHT), (1000, MOST_IN_FLIGHT)])
 def test_pictures_are_taken_in_only_as_far_ahead_as_batches_need(batch_size, most):
     source = Taken(300)
     stream = pipeline(Boxes(APART[0]), Painter(), batch_size=batch_size).stream(source)
@@ -72,9 +58,8 @@ def test_batches_are_full_though_no_picture_fills_one():
 
 def test_where_asked_for_short_batches_are_filled_up():
     engine = Painter()
-    made = pipeline(Boxes(*APART), engine, batch_size=4)
-    plain = list(made.stream(pictures(2)))
-    filled = list(made.stream(pictures(2), repeatable=True))
+    plain = pipeline(Boxes(*APART), engine, batch_size=4).fix(pictures(2))
+    filled = pipeline(Boxes(*APART), engine, batch_size=4, bulk=True).fix(pictures(2))
     assert [len(batch) for batch in engine.batches] == [4, 2, 4, 4]
     for one, other in zip(plain, filled, strict=True):
         assert np.array_equal(one.picture.pixels, other.picture.pixels)
@@ -93,23 +78,6 @@ def test_a_picture_that_cannot_be_looked_at_fails_alone():
     given = [picture(width, 140, seed=width) for width in (220, 200, 220, 220)]
     answers = list(pipeline(Moody(*APART), Painter()).stream(given))
     assert [isinstance(answer, RuntimeError) for answer in answers] == [False, True, False, False]
-
-
-def test_a_crash_of_the_engine_fails_only_the_picture_that_it_hits():
-    class Fragile(Painter):
-        def repaint(self, crops, settings):
-            if any(crop.region.seed == 1000 for crop in crops):
-                raise ZeroDivisionError("at this seed")
-            return super().repaint(crops, settings)
-
-        def patch(self, crop):
-            return super().patch(crop)
-
-    engine = Fragile()
-    answers = list(pipeline(Boxes(*APART), engine, seed=998).stream(pictures(1)))
-    assert [type(answer) for answer in answers] == [ZeroDivisionError]
-    answers = list(pipeline(Boxes(*APART), engine, seed=5).stream(pictures(3)))
-    assert all(answer.changed for answer in answers)
 
 
 def test_what_is_wrong_with_the_run_ends_it():
@@ -138,16 +106,15 @@ def real():
     return [read(SAMPLES / name, name=name) for name in names]
 
 
-def fixed(given, *, batch_size, repeatable=False):
+def fixed(given, *, batch_size, bulk=False):
     recipe = load("face").override({"inpaint.batch_size": batch_size, "inpaint.device": "cpu"})
-    with Toolbox(recipe) as toolbox:
-        answers = Pipeline(recipe, toolbox).stream(given, repeatable=repeatable)
-        return {answer.picture.name: answer.picture.pixels for answer in answers}
+    with Toolbox(recipe) as toolbox, Pipeline(recipe, toolbox, bulk=bulk) as pipeline:
+        return {each.picture.name: each.picture.pixels for each in pipeline.fix(given)}
 
 
 @pytest.fixture(scope="module")
 def one_by_one(real):
-    return fixed(real, batch_size="auto", repeatable=True)
+    return fixed(real, batch_size="auto", bulk=True)
 
 
 def test_the_built_in_model_gives_the_same_at_any_batch_size_and_in_any_order(real, one_by_one):
@@ -160,8 +127,8 @@ def test_the_built_in_model_gives_the_same_at_any_batch_size_and_in_any_order(re
 
 
 def test_by_default_a_cpu_gives_the_same_bits_in_any_order_and_alone(real, one_by_one):
-    back = fixed(real[::-1], batch_size="auto", repeatable=True)
-    alone = fixed(real[1:], batch_size="auto", repeatable=True)
+    back = fixed(real[::-1], batch_size="auto", bulk=True)
+    alone = fixed(real[1:], batch_size="auto", bulk=True)
     for name, pixels in one_by_one.items():
         assert np.array_equal(pixels, back[name])
         assert np.array_equal(pixels, alone.get(name, pixels))

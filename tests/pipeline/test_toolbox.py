@@ -14,10 +14,10 @@ from tests.engines import tiny
 @pytest.mark.parametrize(("shape", "outlined"), [("outline", True), ("box", False)])
 def test_faces_have_an_outline_only_where_the_mask_asks_for_it(shape, outlined):
     with Toolbox(Recipe().override({"mask.shape": shape})) as toolbox:
-        (detector,) = toolbox.detectors
-        (face,) = detector.detect([photo("hopper")])[0]
+        with toolbox.detectors() as (detector,):
+            (face,) = detector.detect([photo("hopper")])[0]
         assert (face.polygon is not None) == outlined
-        assert toolbox.detectors_by_name == {"mediapipe-face": detector}
+        assert detector.name == "mediapipe-face"
 
 
 def test_a_detector_is_found_in_the_user_s_models_folders(tmp_path, monkeypatch):
@@ -35,14 +35,16 @@ def test_a_detector_is_found_in_the_user_s_models_folders(tmp_path, monkeypatch)
 
     monkeypatch.setattr("autofix.pipeline.toolbox.open_detector", fake)
     for name in ("my_faces", "my_faces.pt"):
-        with Toolbox(Recipe().override({"detect.detectors": [name]})) as toolbox:
-            assert toolbox.detectors
+        recipe = Recipe().override({"detect.detectors": [name]})
+        with Toolbox(recipe) as toolbox, toolbox.detectors():
+            pass
     assert opened == [("yolo", kept)] * 2
     with (
         Toolbox(Recipe().override({"detect.detectors": ["my_face"]})) as toolbox,
         pytest.raises(DetectorSetupError, match="my_face"),
+        toolbox.detectors(),
     ):
-        _ = toolbox.detectors
+        pass
 
 
 class NullDetector:
@@ -66,8 +68,10 @@ class NullDetector:
 )
 def test_recipes_share_an_engine_unless_a_setting_needs_another(changes, another):
     with Toolbox(Recipe().override({"inpaint.model": "null"})) as toolbox:
-        other = toolbox.using(toolbox.recipe.override(changes))
-        assert (other.engine is not toolbox.engine) == another
+        with toolbox.engine() as engine:
+            pass
+        with toolbox.using(toolbox.recipe.override(changes)).engine() as other:
+            assert (other is not engine) == another
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,7 @@ def test_each_recipe_that_shares_an_engine_is_checked_before_any_weights_load(
 ):
     recipe = Recipe().override({"inpaint.model": str(tiny.sd(tmp_path / "sd"))})
     with Toolbox(recipe) as toolbox:
-        assert toolbox.engine.engine._pipe is None
         with pytest.raises(UsageError, match=said):
-            _ = toolbox.using(recipe.override(changes)).engine
-        assert toolbox.engine.engine._pipe is None
+            toolbox.using(recipe.override(changes)).check()
+        with toolbox.engine() as engine:
+            assert engine.engine._pipe is None

@@ -62,7 +62,8 @@ def test_the_pictures_are_the_same_every_time_and_hold_the_faces_they_name(made,
             same = (tmp_path / "pictures" / name).read_bytes()
             assert same == (folder / "pictures" / name).read_bytes()
             assert 1 <= len(listed) <= MOST_FACES
-            found = toolbox.detectors[0].detect([pixels], names=[name])[0]
+            with toolbox.detectors() as (detector,):
+                found = detector.detect([pixels], names=[name])[0]
             assert len(found) == len(listed)
             for face in found:
                 assert max(iou(face.box_xyxy, box) for box in listed) > 0.5
@@ -102,7 +103,8 @@ def fixed(wanted, toolbox, path):
     from autofix.imagefiles.files import read
     from autofix.pipeline.pipeline import Pipeline
 
-    (outcome,) = Pipeline(wanted, toolbox).fix([read(path, name=path.name)])
+    with Pipeline(wanted, toolbox) as pipeline:
+        (outcome,) = pipeline.fix([read(path, name=path.name)])
     return outcome.picture.pixels.astype(float)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import operator
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.engines.base import EngineFacts
+from autofix.engines.base import LOADING, EngineFacts
 from autofix.engines.checkpoints.families import sniff
 from autofix.engines.devices import PRECISIONS, Precision, device_and_dtype, gains, settle
 from autofix.engines.diffusion.call_arguments import asked
@@ -38,9 +37,6 @@ from autofix.engines.model_info import (
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Inpaint
 from autofix.values import Crop, Patch
-
-_LOADING = threading.Lock()
-"""Held while weights are loaded: meanwhile torch makes empty parameters, in any thread."""
 
 
 class DiffusionEngine:
@@ -266,7 +262,7 @@ class DiffusionEngine:
             settings, precision = self._settings, self._precision
             if precision == "float32":
                 settings = settings.model_copy(update={"dtype": precision})
-            with _LOADING:
+            with LOADING:
                 pipe = load(self.source, settings)
                 if self._vae:
                     put_vae(pipe, self._vae)

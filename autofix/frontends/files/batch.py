@@ -1,34 +1,39 @@
-"""Folders of pictures in, fixed pictures out."""
+"""Files of pictures in, files of fixed pictures out.
+
+`Batch.fix_file` is the way of one picture from its file to its result's.
+"""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from autofix.errors import AutofixError
+from autofix.errors import AutofixError, UsageError
 from autofix.frontends.files.journal import Journal
-from autofix.frontends.files.prefetch import ahead
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
 from autofix.pipeline.fingerprint import files_identity
+from autofix.pipeline.in_flight import MOST_IN_FLIGHT
 from autofix.pipeline.pipeline import Pipeline
 from autofix.records import outcome_records, picture_record, version
+from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, Picture, Region
 
-READERS, READ_AHEAD = 2, 4
+READERS = 2
+READ_AHEAD = 4
 """Threads that read pictures, and how many pictures they may be ahead."""
 
-WRITERS, WRITE_BEHIND = 2, 6
+WRITERS = 2
+WRITE_BEHIND = 6
 """Threads that write results, and how many pictures they may be behind."""
 
 Record = dict[str, Any]
-_Finished = tuple[Record, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -59,129 +64,164 @@ class Item:
 
 
 class Batch:
-    """Fixes files, many under way at once. One record a picture, in order.
+    """Fixes files, many at a time, into one destination. A context manager, used from one thread.
 
-    `run` is for files that are there; those that see to the arrival of pictures `read` each and
-    `fix` those that could be read.
+    While it is entered the destination's journal is open. `run` is for files that are there; those
+    that see to the arrival of pictures `read` each and `submit` those that could be read.
     """
 
     def __init__(
-        self, pipeline: Pipeline, destination: Destination, *, force: bool = False
+        self,
+        pipeline: Pipeline,
+        destination: Destination,
+        *,
+        recipe: Recipe | None = None,
+        force: bool = False,
     ) -> None:
+        """`recipe` takes the place of the pipeline's own. Raises UsageError."""
         self.pipeline = pipeline
+        self.recipe = recipe or pipeline.recipe
         self.destination = destination
         self.force = force
         self.outdated = 0
-        models = " ".join(engine.facts.identity for engine in pipeline.engines)
-        files = files_identity(pipeline.recipe)
-        text = f"{pipeline.recipe.fingerprint} {models} {files} {version()}"
+        infos = [one.info for one in pipeline.passes(self.recipe)]
+        models = " ".join(info.identity for info in infos)
+        text = f"{self.recipe.fingerprint} {models} {files_identity(self.recipe)} {version()}"
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._model = " + ".join(dict.fromkeys(info.name for info in infos))
+        self._threads = ThreadPoolExecutor(
+            READ_AHEAD + MOST_IN_FLIGHT + WRITE_BEHIND, "autofix-file"
+        )
+        self._readers = threading.Semaphore(READERS)
+        self._writers = threading.Semaphore(WRITERS)
+        self._lock = threading.Lock()
+        self._fixing: set[Future[Outcome]] = set()
+        self._closed = False
+
+    def __enter__(self) -> Batch:
+        """Open the detectors and the journal. Raises UsageError for what is missing."""
+        self.pipeline.prepare(self.recipe)
+        self._journal = Journal(self.destination.journal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give up what is not fixed yet; wait for what is being written."""
+        with self._lock:
+            self._closed = True
+            unfinished = [*self._fixing]
+        for future in unfinished:
+            future.cancel()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._journal.close()
 
     def run(self, found: Iterable[Found]) -> Iterator[Record]:
-        """Yields a record as each picture is finished. Never stops at a bad picture.
+        """Yields a record a file, in order, as each is finished. Never stops at a bad picture.
 
-        Files are read ahead and results written behind, in threads. `outdated` counts the pictures
-        that are done again because the recipe, the model or autofix itself changed. Raises
-        UsageError (a recipe, detector or model that cannot work) before any picture is harmed.
+        `outdated` counts the pictures that are done again because the recipe, the model or autofix
+        itself changed. Raises UsageError: a recipe, detector or model that cannot work.
         """
-        with Journal(self.destination.journal) as journal:
-            read = functools.partial(self.read, journal=journal)
-            items = ahead(read, found, threads=READERS, window=READ_AHEAD)
-            yield from self._fix(items, journal, repeatable=True)
+        yield from (
+            each.result()
+            for each in self.pipeline.in_flight.feed(
+                lambda one: self._threads.submit(self.fix_file, one),
+                found,
+                room=lambda: READ_AHEAD + self.pipeline.room + WRITE_BEHIND,
+            )
+        )
 
-    def read(self, found: Found, journal: Journal) -> Item | Record:
+    def fix_file(self, found: Found) -> Record:
+        """The way of one picture from its file to its result's, in a thread of its own."""
+        with self.pipeline.in_flight.expecting():
+            with self._readers:
+                item = self.read(found)
+            if not isinstance(item, Item):
+                return item
+            fixing = self._start(item)
+        return self._finish(item, fixing)
+
+    def read(self, found: Found) -> Item | Record:
         """A picture to be fixed; or the record of one that is done, or that cannot be read."""
         name = {"picture": self._key(found), "fingerprint": self.fingerprint}
         try:
             stamp = files.stamp(found.path)
             there = not self.force and self.destination.target(found).is_file()
-            if there and journal.untouched(stamp=stamp, **name):
+            if there and self._journal.untouched(stamp=stamp, **name):
                 return self._record(found, "done")
             content = files.content_key(found.path)
-            if there and journal.done(content=content, **name):
+            if there and self._journal.done(content=content, **name):
                 return self._record(found, "done")
-            self.outdated += there and journal.outdated(content=content, **name)
+            if there and self._journal.outdated(content=content, **name):
+                with self._lock:
+                    self.outdated += 1
             with self.pipeline.timing.spent("decode"):
                 picture = files.read(found.path, name=found.relative)
             return Item(found, stamp, content, picture)
         except (AutofixError, OSError) as error:
             return self._record(found, "failed", reason=str(error))
 
-    def fix(self, items: Sequence[Item], journal: Journal) -> Iterator[Record]:
-        """Fix pictures that were read. Of nothing, opens the detectors. Raises UsageError."""
-        yield from self._fix(items, journal)
+    def submit(self, item: Item) -> Future[Record]:
+        """Fix a picture that was read, and write its result."""
+        fixing = self._start(item)
+        return self._threads.submit(self._finish, item, fixing)
 
-    def _fix(
-        self, items: Iterable[Item | Record], journal: Journal, *, repeatable: bool = False
-    ) -> Iterator[Record]:
-        """The records of all, in order; those that are records already pass by."""
-        places: deque[Item | Record] = deque()
+    def _start(self, item: Item) -> Future[Outcome]:
+        with self._lock:
+            if self._closed:
+                raise CancelledError
+            fixing = self.pipeline.submit(item.picture, self.recipe)
+            self._fixing.add(fixing)
+        return fixing
 
-        def pictures() -> Iterator[Picture | None]:
-            for each in items:
-                places.append(each)
-                yield each.picture if isinstance(each, Item) else None
-
-        writing: deque[Record | Future[_Finished]] = deque()
-        with ThreadPoolExecutor(WRITERS, "autofix-write") as pool:
-            try:
-                for answer in self.pipeline.stream(pictures(), repeatable=repeatable):
-                    place = places.popleft()
-                    writing.append(
-                        pool.submit(self._finish, place, answer)
-                        if isinstance(place, Item)
-                        else place
-                    )
-                    while writing and (len(writing) > WRITE_BEHIND or _over(writing[0])):
-                        yield self._noted(writing.popleft(), journal)
-            except BaseException:
-                for each in writing:  # what was written shall not be done again
-                    self._noted(each, journal)
-                raise
-            while writing:
-                yield self._noted(writing.popleft(), journal)
-
-    def _noted(self, written: Record | Future[_Finished], journal: Journal) -> Record:
-        """The record of a picture, which the journal has from now on."""
-        if not isinstance(written, Future):
-            return written
-        record, note = written.result()
-        if note:
-            journal.add(record, **note)
+    def _finish(self, item: Item, fixing: Future[Outcome]) -> Record:
+        """Wait until a picture is fixed, write the result, and note it in the journal."""
+        found, target = item.found, self.destination.target(item.found)
+        try:
+            outcome = fixing.result()
+        except (UsageError, CancelledError):
+            raise
+        except Exception as error:
+            return self._record(found, "failed", reason=f"{type(error).__name__}: {error}")
+        finally:
+            with self._lock:
+                self._fixing.discard(fixing)
+        try:
+            with self._writers, self.pipeline.timing.spent("encode"):
+                self._store(item, outcome, target)
+            failed = "; ".join(r.reason for r in outcome.results if r.status == "failed")
+            record = self._record(
+                found,
+                "failed" if failed else "fixed" if outcome.changed else "unchanged",
+                reason=failed,
+                notes=outcome.picture.source.notes if outcome.changed else (),
+                regions=outcome_records(outcome),
+                seconds=outcome.seconds,
+                output=str(target),
+            )
+            if not failed:
+                self._note(item, record, target)
+        except (AutofixError, OSError) as error:
+            return self._record(found, "failed", reason=str(error))
         return record
 
-    def _finish(self, item: Item, answer: Outcome | Exception | None) -> _Finished:
-        """In a writer's thread: the record, and what the journal is to know beside it."""
-        if not isinstance(answer, Outcome):
-            reason = f"{type(answer).__name__}: {answer}"
-            return self._record(item.found, "failed", reason=reason), {}
-        outcome, target = answer, self.destination.target(item.found)
-        try:
-            with self.pipeline.timing.spent("encode"):
-                self._store(item, outcome, target)
-        except (AutofixError, OSError) as error:
-            return self._record(item.found, "failed", reason=str(error)), {}
-        failed = "; ".join(r.reason for r in outcome.results if r.status == "failed")
-        status = "failed" if failed else "fixed" if outcome.changed else "unchanged"
-        record = self._record(
-            item.found,
-            status,
-            reason=failed,
-            notes=outcome.picture.source.notes if outcome.changed else (),
-            regions=outcome_records(outcome),
-            seconds=outcome.seconds,
-            output=str(target),
-        )
-        if failed:
-            return record, {}
+    def _note(self, item: Item, record: Record, target: Path) -> None:
+        """Have the journal know a finished picture."""
         in_place = self.destination.out is None
-        return record, {
-            "picture": self._key(item.found),
-            # In place the next run meets the fixed file, not this one.
-            "content": files.content_key(target) if in_place else item.content,
-            "stamp": files.stamp(target) if in_place else item.stamp,
-            "fingerprint": self.fingerprint,
-        }
+        # In place the next run meets the fixed file, not this one.
+        content = files.content_key(target) if in_place else item.content
+        stamp = files.stamp(target) if in_place else item.stamp
+        with self._lock:
+            self._journal.add(
+                record,
+                picture=self._key(item.found),
+                content=content,
+                stamp=stamp,
+                fingerprint=self.fingerprint,
+            )
 
     def _store(self, item: Item, outcome: Outcome, target: Path) -> None:
         backup, out = self.destination.backup, self.destination.out
@@ -203,14 +243,10 @@ class Batch:
         return picture_record(
             input=str(found.path),
             status=status,
-            recipe=self.pipeline.recipe.name,
-            model=self.pipeline.model,
+            recipe=self.recipe.name,
+            model=self._model,
             **{"output": None, **more},
         )
-
-
-def _over(written: Record | Future[_Finished]) -> bool:
-    return not isinstance(written, Future) or written.done()
 
 
 def _free(path: Path) -> Path:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from autofix.imagefiles.files import Stamp
@@ -30,15 +29,8 @@ class Journal:
         self._last = dict(_read(out))
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file. Closing again does nothing."""
         if self._file is not None:
             self._file.close()
             self._file = None

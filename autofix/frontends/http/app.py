@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
-from collections.abc import AsyncIterator
+import time
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -18,21 +17,13 @@ from pydantic import BaseModel
 
 from autofix.errors import BusyError, PictureError, UsageError
 from autofix.fixer import Fixer
-from autofix.frontends.http import response as answer
+from autofix.frontends.http import response
 from autofix.frontends.http.client_settings import ALLOWED, ForbiddenError, requested
-from autofix.frontends.http.upload import (
-    PARTS,
-    Done,
-    FixUploads,
-    Limits,
-    Upload,
-    read_form,
-    refusal,
-)
-from autofix.frontends.worker import Worker
+from autofix.frontends.http.upload import PARTS, Limits, Upload, decoded, read_form, refusal
 from autofix.pipeline.pipeline import Pipeline
 from autofix.records import version
 from autofix.settings.recipe import Recipe
+from autofix.values import Outcome
 
 __all__ = ["LOOPBACK", "Limits", "make_app"]
 
@@ -56,31 +47,19 @@ class Problem(BaseModel):
     detail: str
 
 
-def make_app(
-    tool: Fixer | Pipeline | Worker, limits: Limits | None = None, *, token: str = ""
-) -> FastAPI:
+def make_app(tool: Fixer | Pipeline, limits: Limits | None = None, *, token: str = "") -> FastAPI:
     """The application: POST /fix, GET /health, /metrics, /docs and /openapi.json.
 
-    A Worker must be entered by the caller, and has its own bound of what may wait. With a `token`,
-    /fix and /metrics want it as bearer; without one they answer only to this machine's own
-    programs, and to no web site that its browsers show.
+    With a `token`, /fix and /metrics want it as bearer; without one they answer only to this
+    machine's own programs, and to no web site that its browsers show.
     """
-    own = not isinstance(tool, Worker)
-    limits = limits or Limits()
-    pipeline = tool if isinstance(tool, Pipeline) else tool.pipeline
-    worker = tool if isinstance(tool, Worker) else Worker(pipeline, waiting=limits.waiting)
-    service = _Service(worker, limits)
-
-    @contextlib.asynccontextmanager
-    async def working(app: FastAPI) -> AsyncIterator[None]:
-        with worker if own else contextlib.nullcontext():
-            yield
+    pipeline = tool.pipeline if isinstance(tool, Fixer) else tool
+    service = _Service(pipeline, limits or Limits())
 
     app = FastAPI(
         title="autofix",
         version=version(),
         description="Fixes faces and hands in generated pictures.",
-        lifespan=working,
     )
     guard = [Depends(_wants(token) if token else _from_here)]
     guarded = _problems(401 if token else 403)
@@ -101,9 +80,11 @@ def make_app(
 class _Service:
     """What the routes do."""
 
-    def __init__(self, worker: Worker, limits: Limits) -> None:
-        self._worker = worker
+    def __init__(self, pipeline: Pipeline, limits: Limits) -> None:
+        self._pipeline = pipeline
         self._limits = limits
+        self._waiting = 0
+        self._room = asyncio.Semaphore(pipeline.room)
         self._registry = registry = CollectorRegistry()
         self._answers = Counter("autofix_answers", "Of POST /fix.", ["code"], registry=registry)
         self._pictures = Counter("autofix_pictures", "Fixed.", ["status"], registry=registry)
@@ -112,13 +93,13 @@ class _Service:
             "autofix_seconds", "Of a picture's fix.", buckets=_BUCKETS, registry=registry
         )
         waiting = Gauge("autofix_waiting", "Pictures that wait.", registry=registry)
-        waiting.set_function(lambda: worker.waiting)
+        waiting.set_function(lambda: self._waiting)
 
     async def health(self) -> Health:
         """Whether pictures can be fixed."""
-        if not self._worker.alive:
-            raise refusal(503, "the worker has ended: start autofix again")
-        return Health(status="ok", version=version(), waiting=self._worker.waiting)
+        if self._pipeline.closed:
+            raise refusal(503, "autofix is stopping")
+        return Health(status="ok", version=version(), waiting=self._waiting)
 
     async def metrics(self) -> Response:
         """Counts and times, for Prometheus."""
@@ -131,24 +112,23 @@ class _Service:
         `Accept: multipart/mixed` it comes whole, as the first of two parts.
         """
         try:
-            response = await asyncio.wait_for(self._fix(request), self._limits.seconds)
+            answer = await asyncio.wait_for(self._fix(request), self._limits.seconds)
         except HTTPException as error:
             self._answers.labels(error.status_code).inc()
             raise
         except asyncio.TimeoutError:
             self._answers.labels(503).inc()
             raise refusal(503, f"it took longer than {self._limits.seconds:g} s") from None
-        self._answers.labels(response.status_code).inc()
-        return response
+        self._answers.labels(answer.status_code).inc()
+        return answer
 
     async def _fix(self, request: Request) -> Response:
-        if self._worker.full:
-            raise refusal(503, f"{self._worker.waiting} pictures wait already")
+        if self._waiting >= self._limits.waiting:
+            raise refusal(503, f"{self._waiting} pictures wait already")
         upload, changes = await read_form(request, self._limits)
         try:
-            recipe = requested(self._worker.pipeline.recipe, changes)
-            job = self._worker.submit(FixUploads(recipe), upload)
-            done: Done = await asyncio.wrap_future(job)
+            recipe = requested(self._pipeline.recipe, changes)
+            outcome, seconds = await self._fixed(upload, recipe)
         except ForbiddenError as error:
             raise refusal(403, str(error)) from error
         except BusyError as error:
@@ -157,25 +137,50 @@ class _Service:
             raise refusal(422, str(error)) from error
         except Exception as error:
             raise refusal(500, f"{type(error).__name__}: {error}") from error
-        return await asyncio.to_thread(self._response, request, upload, recipe, done)
+        return await asyncio.to_thread(self._response, request, upload, recipe, outcome, seconds)
 
-    def _response(self, request: Request, upload: Upload, recipe: Recipe, done: Done) -> Response:
-        model = self._worker.pipeline.model
-        record = answer.record_of(
-            done.outcome, name=upload.name, seconds=done.seconds, recipe=recipe.name, model=model
+    async def _fixed(self, upload: Upload, recipe: Recipe) -> tuple[Outcome, float]:
+        """Wait for room, so that only pictures in flight are decoded, and fix the picture.
+
+        Also gives the seconds since there was room. Raises BusyError where too many wait.
+        """
+        if self._room.locked() and self._waiting >= self._limits.waiting:
+            raise BusyError(f"{self._waiting} pictures wait already", "try again in a while")
+        self._waiting += 1
+        try:
+            await self._room.acquire()
+        finally:
+            self._waiting -= 1
+        started = time.perf_counter()
+        try:
+            picture = await asyncio.to_thread(decoded, upload)
+            outcome = await asyncio.wrap_future(self._pipeline.submit(picture, recipe))
+            return outcome, time.perf_counter() - started
+        finally:
+            self._room.release()
+
+    def _response(
+        self, request: Request, upload: Upload, recipe: Recipe, outcome: Outcome, seconds: float
+    ) -> Response:
+        record = response.record_of(
+            outcome,
+            name=upload.name,
+            seconds=seconds,
+            recipe=recipe.name,
+            model=self._pipeline.model,
         )
-        self._seconds.observe(done.seconds)
+        self._seconds.observe(seconds)
         self._pictures.labels(record["status"]).inc()
         for region in record["regions"]:
             self._regions.labels(region["result"]).inc()
         try:
-            data, media_type = answer.fixed_file(done.outcome, upload.data)
+            data, media_type = response.fixed_file(outcome, upload.data)
         except PictureError as error:
             raise refusal(422, str(error)) from error
-        if answer.wants_mixed(request.headers.get("accept", "")):
-            data, media_type = answer.mixed(record, data, media_type)
+        if response.wants_mixed(request.headers.get("accept", "")):
+            data, media_type = response.mixed(record, data, media_type)
             return Response(data, media_type=media_type)
-        headers = {answer.OUTCOME_HEADER: answer.short(record)}
+        headers = {response.OUTCOME_HEADER: response.short(record)}
         return Response(data, media_type=media_type, headers=headers)
 
 
@@ -210,7 +215,7 @@ def _from_here(request: Request) -> None:
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    # Not as a "model", which FastAPI documents under the type of the route's own answer.
+    # Not as a "model", which FastAPI documents under the type of the route's own response.
     content = {"application/json": {"schema": Problem.model_json_schema()}}
     return {code: {"description": _REASONS[code], "content": content} for code in codes}
 
@@ -229,9 +234,9 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 _FIXED: dict[str, Any] = {
     "description": "The picture, fixed.",
-    "content": dict.fromkeys((*answer.MEDIA_TYPES.values(), answer.MIXED), _BINARY),
+    "content": dict.fromkeys((*response.MEDIA_TYPES.values(), response.MIXED), _BINARY),
     "headers": {
-        answer.OUTCOME_HEADER: {
+        response.OUTCOME_HEADER: {
             "description": "What was done, as JSON; absent from multipart/mixed.",
             "schema": {"type": "string"},
         }

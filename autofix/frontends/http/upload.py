@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from autofix.errors import PictureError
-from autofix.frontends.forgiving import fix_each
 from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, decode, optional_formats
-from autofix.pipeline.pipeline import Pipeline
-from autofix.settings.recipe import Recipe
-from autofix.values import Outcome, Picture
+from autofix.values import Picture
 
 PARTS = ("picture", "recipe")
 """The parts of the form; the second may be left out."""
@@ -141,36 +137,12 @@ def _media_type(header: str | None) -> str:
     return (header or "").partition(";")[0].strip().lower()[:100]
 
 
-@dataclass(frozen=True)
-class Done:
-    """An upload's outcome, and how long its share of the work took."""
-
-    outcome: Outcome
-    seconds: float
-
-
-@dataclass(frozen=True)
-class FixUploads:
-    """A worker's work on uploads."""
-
-    recipe: Recipe
-
-    def do(self, pipeline: Pipeline, items: Sequence[Upload]) -> Sequence[Done | Exception]:
-        """See `worker.Work`; a PictureError for what is no picture."""
-        started = time.perf_counter()
-        decoded = [_decoded(item) for item in items]
-        pictures = [each for each in decoded if isinstance(each, Picture)]
-        outcomes = iter(fix_each(pipeline.using(self.recipe), pictures))
-        answers = [next(outcomes) if isinstance(each, Picture) else each for each in decoded]
-        seconds = (time.perf_counter() - started) / len(items)
-        return [Done(each, seconds) if isinstance(each, Outcome) else each for each in answers]
-
-
-def _decoded(upload: Upload) -> Picture | PictureError:
+def decoded(upload: Upload) -> Picture:
+    """The picture that was sent. Raises PictureError for what is no picture."""
     try:
         found = decode(io.BytesIO(upload.data))
     except Unreadable as error:
-        return PictureError(f"the picture {error.problem}", error.advice)
+        raise PictureError(f"the picture {error.problem}", error.advice) from None
     except PILLOW_ERRORS as error:
-        return PictureError(f"the picture is damaged ({error})", "save it again")
+        raise PictureError(f"the picture is damaged ({error})", "save it again") from error
     return Picture(found.pixels, upload.name, found.source)

@@ -109,6 +109,7 @@ class Arrivals:
         self._clock = clock
         self._waiting: dict[str, _Waiting] = {}
         self._taken: dict[str, Stamp] = {}
+        self._in_hand: set[str] = set()
         self._deadlines: dict[str, float] = {}
 
     def __len__(self) -> int:
@@ -149,7 +150,10 @@ class Arrivals:
         return troubles
 
     def take(self, count: int) -> list[Found]:
-        """At most so many pictures that have arrived, the first to come first."""
+        """At most so many pictures that have arrived, the first to come first.
+
+        One that was taken is not taken again before its `release`, even if it changes.
+        """
         taken: list[Found] = []
         while names := list(islice(self._due_now(), count - len(taken))):
             for name in names:
@@ -159,6 +163,7 @@ class Arrivals:
                     self._deadlines.pop(name, None)
                 elif stamp == waiting.stamp:
                     self._taken[name] = stamp
+                    self._in_hand.add(name)
                     taken.append(waiting.found)
                 else:
                     self._look(waiting.found, whole=False)
@@ -166,8 +171,12 @@ class Arrivals:
 
     def seconds(self) -> float | None:
         """How long until something can be taken if nothing changes; None if nothing waits."""
-        due = [self._due(*each) for each in self._waiting.items()]
+        due = [self._due(*each) for each in self._waiting.items() if each[0] not in self._in_hand]
         return max(0.0, min(due) - self._clock()) if due else None
+
+    def release(self, found: Found) -> None:
+        """A picture that was taken is no longer worked on."""
+        self._in_hand.discard(found.relative)
 
     def complete(self, found: Found) -> None:
         """A picture that was taken could be read."""
@@ -179,6 +188,7 @@ class Arrivals:
         That is said once of a picture, until it is complete.
         """
         name, now = found.relative, self._clock()
+        self.release(found)
         if not found.path.exists():
             self._deadlines.pop(name, None)
             return False
@@ -210,7 +220,11 @@ class Arrivals:
 
     def _due_now(self) -> Iterator[str]:
         now = self._clock()
-        return (name for name, waiting in self._waiting.items() if self._due(name, waiting) <= now)
+        return (
+            name
+            for name, waiting in self._waiting.items()
+            if name not in self._in_hand and self._due(name, waiting) <= now
+        )
 
     def _due(self, name: str, waiting: _Waiting) -> float:
         """When, by the clock, a picture can be taken."""

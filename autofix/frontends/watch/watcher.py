@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from autofix.frontends.files.batch import Batch, Item, Record
-from autofix.frontends.files.journal import Journal
 from autofix.frontends.files.output_lock import held
 from autofix.frontends.watch.arrivals import Arrivals, folders_of
 from autofix.frontends.watch.notifications import Notice, Notices
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
-from autofix.pipeline.stream import AT_ONCE
 
 SCAN_SECONDS, POLL_SECONDS = 10.0, 1.0
 """Between looks at everything: where the system tells of changes, and where it does not."""
@@ -45,17 +44,14 @@ class Watcher:
         existing: bool = True,
         poll: bool = False,
         patience: float = 30.0,
-        idle_unload: float = 0.0,
-        unload: Callable[[], object] = lambda: None,
         note: Callable[[str], object] = lambda text: None,
     ) -> None:
         """`batch` has a folder for results, which may lie in a watched one.
 
         `existing`: fix what is there at first; `poll`: only look, and do not listen; `patience`:
-        seconds until a picture that cannot be read is given up; `idle_unload`: seconds without
-        work, if not 0, until `unload` is called, which drops the models until they are used again;
-        `note` is told in words what the watcher is at. Raises UsageError for folders that cannot be
-        watched together; see `folders_of`.
+        seconds until a picture that cannot be read is given up; `note` is told in words what the
+        watcher is at. Raises UsageError for folders that cannot be watched together; see
+        `folders_of`.
         """
         assert batch.destination.out is not None
         self.out = batch.destination.out
@@ -63,18 +59,17 @@ class Watcher:
         self._batch = batch
         self._existing = existing
         self._poll = poll
-        self._idle_unload = idle_unload
-        self._unload = unload
         self._note = note
         self._inbox: SimpleQueue[Notice | None] = SimpleQueue()
+        self._in_hand: list[tuple[Found, Future[Record]]] = []
         self._stopping = False
         self._next_scan = self._next_scan_if_asked = 0.0
         self._troubles: dict[str, str] = {}
 
     def stop(self) -> None:
-        """End `run` once the batch in hand is finished. For signal handlers and other threads."""
+        """End `run` once what is in hand is finished. For signal handlers and other threads."""
         self._stopping = True
-        self._inbox.put(None)  # the one way of waking somebody that is safe in a signal handler
+        self._wake()
 
     def run(self) -> Iterator[Record]:
         """Yields a record as each picture is finished, has failed, or is known to be done.
@@ -85,59 +80,60 @@ class Watcher:
         with ExitStack() as stack:
             stack.enter_context(held(self.out))
             files.sweep(self.out)
-            journal = stack.enter_context(Journal(self._batch.destination.journal))
-            list(self._batch.fix([], journal))  # opens the detectors: what is wrong shows at once
+            stack.enter_context(self._batch)
             notices = None
             if not self._poll:
                 real = [folder.real for folder in self.arrivals.folders]
                 notices = stack.enter_context(Notices(real, self._inbox.put))
             if not self._existing:
                 self.arrivals.scan(take=True)
-            yield from self._loop(notices, journal)
+            yield from self._loop(notices)
+            while self._in_hand:
+                self._hear(LONGEST_NAP)
+                yield from self._finished()
         self._note("stopped")
 
-    def _loop(self, notices: Notices | None, journal: Journal) -> Iterator[Record]:
-        loaded, idle_since = True, float("inf")
+    def _loop(self, notices: Notices | None) -> Iterator[Record]:
+        idle = False
         while not self._stopping:
             self._scan_if_due(notices)
-            took = self.arrivals.take(AT_ONCE)
-            for record in self._settled(took, journal):
-                loaded = loaded or record["status"] != "done"
-                yield record
-            now, unload_at = time.monotonic(), float("inf")
-            if took:
-                idle_since = float("inf")
-            elif now < idle_since:
-                idle_since = now
+            took = self.arrivals.take(self._batch.pipeline.room - len(self._in_hand))
+            yield from self._begin(took)
+            yield from self._finished()
+            was_idle, idle = idle, not took and not self._in_hand
+            if idle and not was_idle:
                 self._note("waiting for pictures")
-            if loaded and self._idle_unload:
-                unload_at = idle_since + self._idle_unload
-            if now >= unload_at:
-                self._unload()
-                loaded, unload_at = False, float("inf")
-                self._note("waiting for pictures; no model is loaded until one comes")
-            self._hear(0.0 if took else self._nap(unload_at))
+            self._hear(0.0 if took else self._nap())
 
-    def _settled(self, took: Sequence[Found], journal: Journal) -> Iterator[Record]:
-        """Read and fix pictures that have arrived; records of all that is decided."""
-        items = []
+    def _begin(self, took: Sequence[Found]) -> Iterator[Record]:
+        """Read pictures that have arrived, and submit them; records of those that are done."""
         for found in took:
             if self._stopping:
                 return
-            ready = self._batch.read(found, journal)
-            if isinstance(ready, Item):
+            read = self._batch.read(found)
+            if isinstance(read, Item):
                 self.arrivals.complete(found)
-                items.append(ready)
-            elif ready["status"] != "failed":
+                fixing = self._batch.submit(read)
+                fixing.add_done_callback(lambda _: self._wake())
+                self._in_hand.append((found, fixing))
+                continue
+            if read["status"] != "failed":
                 self.arrivals.complete(found)
-                yield ready
+                self.arrivals.release(found)
+                yield read
             elif self.arrivals.incomplete(found):
-                yield ready
-        if items:
-            for item, record in zip(items, self._batch.fix(items, journal), strict=True):
-                # What has changed meanwhile comes again, and what is gone cannot be mended.
-                if record["status"] != "failed" or not self.arrivals.changed(item.found):
-                    yield record
+                yield read
+
+    def _finished(self) -> Iterator[Record]:
+        """The records of pictures in hand that are finished."""
+        for each in [each for each in self._in_hand if each[1].done()]:
+            self._in_hand.remove(each)
+            found, fixing = each
+            self.arrivals.release(found)
+            record = fixing.result()
+            # What has changed meanwhile comes again, and what is gone cannot be mended.
+            if record["status"] != "failed" or not self.arrivals.changed(found):
+                yield record
 
     def _scan_if_due(self, notices: Notices | None) -> None:
         """Look at everything now and then, and sooner where notices may be missing."""
@@ -159,12 +155,15 @@ class Watcher:
             self._note(f"sees {files.shown(what)} again")
         self._troubles = troubles
 
-    def _nap(self, unload_at: float) -> float:
+    def _wake(self) -> None:
+        self._inbox.put(None)  # the one way of waking somebody that is safe in a signal handler
+
+    def _nap(self) -> float:
         """Seconds until there is something to do if nobody tells of a change."""
-        now = time.monotonic()
         ready = self.arrivals.seconds()
-        times = (self._next_scan - now, unload_at - now, LONGEST_NAP if ready is None else ready)
-        return max(0.0, min(LONGEST_NAP, *times))
+        if ready is None or len(self._in_hand) >= self._batch.pipeline.room:
+            ready = LONGEST_NAP
+        return max(0.0, min(LONGEST_NAP, self._next_scan - time.monotonic(), ready))
 
     def _hear(self, seconds: float) -> None:
         """Take in what is told, waiting so long for the first."""

@@ -134,10 +134,15 @@ def test_off_the_cpu_it_runs_in_half_precision(tmp_path):
 def test_the_toolbox_opens_it_once_and_closes_it(tmp_path):
     path = esrgan(tmp_path / "m.pth")
     recipe = Recipe().override({"crop.upscaler": str(path), "inpaint.device": "cpu"})
-    with Toolbox(recipe) as toolbox, pytest.raises(ModelError, match="is a pickle"):
-        _ = toolbox.upscaler
+    with (
+        Toolbox(recipe) as toolbox,
+        pytest.raises(ModelError, match="is a pickle"),
+        toolbox.upscaler(),
+    ):
+        pass
     with Toolbox(recipe.override({"inpaint.trust_pickle": True})) as toolbox:
-        upscaler = toolbox.upscaler
-        assert toolbox.upscaler is upscaler
-        upscaler(SEEN, (40, 24))
+        with toolbox.upscaler() as upscaler:
+            upscaler(SEEN, (40, 24))
+        with toolbox.upscaler() as again:
+            assert again is upscaler
     assert upscaler._model is None

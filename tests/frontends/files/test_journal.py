@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 
 from autofix.frontends.files.journal import Journal
 
@@ -6,7 +7,7 @@ ONE = {"picture": "a/b.png", "content": "c" * 64, "fingerprint": "f" * 16}
 
 
 def test_what_was_added_is_done_now_and_later(tmp_path):
-    with Journal(tmp_path) as journal:
+    with closing(Journal(tmp_path)) as journal:
         assert not journal.done(**ONE)
         journal.add({"status": "fixed"}, **ONE)
         assert journal.done(**ONE)
@@ -18,7 +19,7 @@ def test_what_was_added_is_done_now_and_later(tmp_path):
 
 def test_what_counts_is_how_a_picture_was_finished_last(tmp_path):
     other = {**ONE, "content": "d" * 64}
-    with Journal(tmp_path) as journal:
+    with closing(Journal(tmp_path)) as journal:
         for each in (ONE, other):
             journal.add({}, **each)
     for each in (journal, Journal(tmp_path)):
@@ -28,30 +29,30 @@ def test_what_counts_is_how_a_picture_was_finished_last(tmp_path):
 
 def test_a_file_is_untouched_if_its_stamp_is_the_last_one(tmp_path):
     name = {key: ONE[key] for key in ("picture", "fingerprint")}
-    with Journal(tmp_path) as journal:
+    with closing(Journal(tmp_path)) as journal:
         assert not journal.untouched(stamp=(1, 2, 3), **name)
         journal.add({}, stamp=(1, 2, 3), **ONE)
     for each in (journal, Journal(tmp_path)):
         assert each.untouched(stamp=(1, 2, 3), **name)
         assert not each.untouched(stamp=(1, 2, 4), **name)
         assert not each.untouched(stamp=(1, 2, 3), **{**name, "fingerprint": "other"})
-    with Journal(tmp_path) as journal:
+    with closing(Journal(tmp_path)) as journal:
         journal.add({}, **ONE)  # as an older version did, that knew no stamps
         assert not journal.untouched(stamp=(1, 2, 3), **name)
 
 
 def test_a_journal_nobody_wrote_to_leaves_no_trace(tmp_path):
-    with Journal(tmp_path / "out") as journal:
+    with closing(Journal(tmp_path / "out")) as journal:
         assert not journal.done(**ONE)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_line_half_written_by_a_killed_run_is_ignored_and_does_not_spoil_the_next(tmp_path):
-    with Journal(tmp_path) as journal:
+    with closing(Journal(tmp_path)) as journal:
         journal.add({}, **ONE)
     path = journal.path
     path.write_text(path.read_text(encoding="ascii") + '{"picture": "torn', encoding="ascii")
-    with Journal(tmp_path) as again:
+    with closing(Journal(tmp_path)) as again:
         assert again.done(**ONE)
         again.add({}, **{**ONE, "picture": "next"})
     whole = Journal(tmp_path)
@@ -61,7 +62,7 @@ def test_a_line_half_written_by_a_killed_run_is_ignored_and_does_not_spoil_the_n
 
 def test_names_that_are_no_unicode_are_kept(tmp_path):
     name = b"a\xff.png".decode("utf-8", "surrogateescape")
-    with Journal(tmp_path) as journal:
+    with closing(Journal(tmp_path)) as journal:
         journal.add({"input": name}, **{**ONE, "picture": name})
     assert Journal(tmp_path).done(**{**ONE, "picture": name})
     assert json.loads(journal.path.read_text(encoding="ascii"))["record"]["input"] == name

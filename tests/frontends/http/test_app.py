@@ -17,9 +17,8 @@ from starlette.testclient import TestClient
 
 import autofix
 from autofix.errors import EngineError
-from autofix.frontends.http import response as answer
+from autofix.frontends.http import response as http_response
 from autofix.frontends.http.app import Limits, make_app
-from autofix.frontends.worker import Worker
 from autofix.values import Picture
 from tests.build import picture
 from tests.conftest import ROOT
@@ -61,7 +60,7 @@ def fix(client, data=None, *, recipe=None, name="a.png", **more):
 
 
 def outcome(response):
-    return json.loads(response.headers[answer.OUTCOME_HEADER])
+    return json.loads(response.headers[http_response.OUTCOME_HEADER])
 
 
 def test_a_picture_comes_back_fixed_and_as_it_was_elsewhere(client):
@@ -127,7 +126,7 @@ def test_the_whole_outcome_comes_as_a_part_of_its_own(client):
     ],
 )
 def test_parts_come_only_where_they_are_asked_for_by_name(accept, wanted):
-    assert answer.wants_mixed(accept) is wanted
+    assert http_response.wants_mixed(accept) is wanted
 
 
 def test_a_long_outcome_is_cut_short_for_the_header():
@@ -144,13 +143,15 @@ def test_a_long_outcome_is_cut_short_for_the_header():
         "notes": ["n" * 5000],
         "regions": [region] * 99,
     }
-    text = answer.short(record)
-    assert len(text) <= answer.HEADER_BYTES
+    text = http_response.short(record)
+    assert len(text) <= http_response.HEADER_BYTES
     assert text.isascii()
     said = json.loads(text)
     assert len(said["regions"]) + said["regions_left_out"] == 99
     assert len(said["regions"]) > 10
-    assert "regions_left_out" not in json.loads(answer.short({**record, "regions": [region]}))
+    assert "regions_left_out" not in json.loads(
+        http_response.short({**record, "regions": [region]})
+    )
 
 
 @pytest.mark.parametrize("how", ["dotted", "section", "file"])
@@ -309,11 +310,11 @@ def test_health_metrics_and_the_page(client):
     assert set(client.get("/openapi.json").json()["paths"]) == {"/fix", "/health", "/metrics"}
 
 
-def test_a_worker_that_ended_is_not_healthy():
-    worker = Worker(fake_pipeline()).__enter__()
-    with client_of(worker) as client:
+def test_a_pipeline_that_is_closed_is_not_healthy():
+    pipeline = fake_pipeline()
+    with client_of(pipeline) as client:
         assert client.get("/health").status_code == 200
-        worker.stop()
+        pipeline.close()
         assert client.get("/health").status_code == 503
         response = fix(client)
         assert (response.status_code, response.headers["retry-after"]) == (503, "5")
@@ -381,8 +382,10 @@ class Slow(Painter):
     def __init__(self):
         super().__init__()
         self.gate = threading.Event()
+        self.waits = False
 
     def repaint(self, crops, settings):
+        self.waits = True
         assert self.gate.wait(30)
         return super().repaint(crops, settings)
 
@@ -396,21 +399,34 @@ def test_what_takes_too_long_is_503(client):
     assert "longer than 0.2 s" in response.json()["detail"]
 
 
-def test_waiting_requests_of_equal_recipes_share_a_batch_and_others_do_not():
+def test_requests_of_equal_settings_share_a_batch_and_others_do_not():
     engine = Slow()
     recipes = [None, {"inpaint.strength": 0.5}, None, {"inpaint.strength": 0.5}, None]
     pipeline = fake_pipeline(engine)
-    with Worker(pipeline) as worker, client_of(worker) as client, ThreadPoolExecutor(9) as threads:
+    with client_of(pipeline) as client, ThreadPoolExecutor(9) as threads:
         first = threads.submit(fix, client)
-        others = []
-        for waiting, recipe in enumerate(recipes, start=1):
-            others.append(threads.submit(fix, client, recipe=recipe))
-            until(lambda waiting=waiting: worker.waiting == waiting or first.done())
+        until(lambda: engine.waits)
+        others = [threads.submit(fix, client, recipe=recipe) for recipe in recipes]
+        until(lambda: pipeline.in_flight.count == 6)
         engine.gate.set()
         codes = [each.result(30).status_code for each in (first, *others)]
     assert codes == [200] * 6
     strengths = [[crop.region.strength for crop in batch] for batch in engine.batches]
-    assert strengths == [[0.4], [0.4] * 3, [0.5] * 2]
+    assert strengths[0] == [0.4]
+    assert sorted(strengths[1:]) == [[0.4] * 3, [0.5] * 2]
+
+
+def test_no_more_pictures_wait_than_may():
+    engine, limits = Slow(), Limits(waiting=2)
+    pipeline = fake_pipeline(engine)
+    with client_of(pipeline, limits) as client, ThreadPoolExecutor(20) as threads:
+        asked = [threads.submit(fix, client) for _ in range(pipeline.room + 2)]
+        until(lambda: "autofix_waiting 2.0" in client.get("/metrics").text)
+        late = fix(client)
+        engine.gate.set()
+        assert {each.result(30).status_code for each in asked} == {200}
+    assert (late.status_code, late.headers["retry-after"]) == (503, "5")
+    assert "2 pictures wait already" in late.json()["detail"]
 
 
 def test_fifty_clients_at_once_all_get_the_right_answer_or_503():
@@ -446,7 +462,7 @@ def test_a_picture_that_cannot_be_written_back_is_422(client, monkeypatch):
     def failing(picture, kind):
         raise ValueError("too much EXIF")
 
-    monkeypatch.setattr(answer, "encode", failing)
+    monkeypatch.setattr(http_response, "encode", failing)
     response = fix(client)
     assert response.status_code == 422
     assert "PNG cannot hold the fixed picture (too much EXIF)" in response.json()["detail"]

@@ -81,8 +81,8 @@ def test_nothing_else_ever_goes_wrong(changes):
 def test_what_is_accepted_can_be_fixed_with(changes):
     pipeline = fake_pipeline()
     try:
-        pipeline = pipeline.using(requested(pipeline.recipe, changes))
-        (outcome,) = pipeline.fix([picture(160, 120)])
+        recipe = requested(pipeline.recipe, changes)
+        outcome = pipeline.submit(picture(160, 120), recipe).result()
     except UsageError:
         return
     assert outcome.picture.size_wh == (160, 120)

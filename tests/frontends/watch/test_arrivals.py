@@ -39,7 +39,10 @@ class Watched:
             self.arrivals.look(os.path.realpath(path), whole=whole)
 
     def arrived(self, count=8):
-        return [found.relative for found in self.arrivals.take(count)]
+        taken = self.arrivals.take(count)
+        for found in taken:
+            self.arrivals.release(found)
+        return [found.relative for found in taken]
 
 
 @pytest.fixture
@@ -191,6 +194,7 @@ def test_a_picture_that_never_becomes_complete_is_given_up_once(watched):
     watched.put("a.png", b"whole at last", whole=True)
     (found,) = watched.arrivals.take(8)
     watched.arrivals.complete(found)
+    watched.arrivals.release(found)
     watched.put("a.png", b"half again", whole=True)
     (found,) = watched.arrivals.take(8)
     watched.arrivals.incomplete(found)

@@ -48,8 +48,8 @@ class Place:
         self.root, self.source, self.out = root, root / "in", root / "out"
         self.source.mkdir()
         self.engine = Painter()
-        boxes = Boxes((40, 40, 60, 60))
-        self.pipeline = pipeline(boxes, self.engine, check__enabled=False)
+        self.boxes = Boxes((40, 40, 60, 60))
+        self.pipeline = pipeline(self.boxes, self.engine, check__enabled=False)
         self.notes, self.records, self.errors = [], [], []
         self.watcher = self.thread = None
 
@@ -260,20 +260,16 @@ def test_a_picture_whose_fix_fails_is_told_and_the_others_go_on(place, monkeypat
     place.stop()
 
 
-def test_a_picture_overwritten_while_it_is_fixed_ends_right_and_no_failure_is_told(
-    place, monkeypatch
-):
+def test_a_picture_overwritten_while_it_is_fixed_ends_right_and_no_failure_is_told(place):
     """With nothing to fix the file is copied: never half of the next one."""
-    stream = place.pipeline.stream
-    changed = []
+    detect, changed = place.boxes.detect, []
 
-    def slow(pictures, **_):
-        answers = list(stream(pictures))
-        if answers and not changed:
+    def overwrite_first(pictures, *, names=()):
+        if not changed:
             changed.append(png(place.source / "a.png", 50, side=90))
-        yield from answers
+        return detect(pictures, names=names)
 
-    monkeypatch.setattr(place.pipeline, "stream", slow)
+    place.boxes.detect = overwrite_first
     png(place.source / "a.png", 40, side=90)
     place.start().done(a=50)
     until(lambda: place.fixes() == {"a.png": 1})
@@ -316,49 +312,27 @@ def test_a_watched_folder_may_go_and_come_back(place, monkeypatch):
 
 
 def test_idle_models_are_dropped_once_and_the_next_picture_is_fixed_all_the_same(place):
-    dropped = []
-    place.start(idle_unload=0.05, unload=lambda: dropped.append(len(place.records)))
-    until(lambda: dropped == [0])
-    png(place.source / "a.png", 10)
-    place.done(a=10)
-    until(lambda: dropped == [0, 1])
-    assert any("no model is loaded" in note for note in place.notes)
-    place.stop()
-    assert dropped == [0, 1]
-
-
-def test_a_known_picture_does_not_make_the_models_load(place):
-    dropped = []
-    png(place.source / "a.png", 10, age=60)
-    place.start(idle_unload=0.05, unload=lambda: dropped.append(0)).done(a=10)
-    until(lambda: dropped == [0])
-    png(place.source / "a.png", 10)
-    until(lambda: place.settled("a.png")["status"] == "done")
-    threading.Event().wait(0.15)
-    place.stop()
-    assert dropped == [0]
-
-
-def test_a_real_toolbox_opens_again_what_was_dropped(place):
     boxes = place.root / "boxes.json"
     boxes.write_text('{"a.png": [[40, 40, 60, 60]], "b.png": [[40, 40, 60, 60]]}', encoding="utf-8")
     changes = {"inpaint.model": "null", "detect.detectors": [f"scripted:{boxes}"]}
     recipe = load("face").override({**changes, "check.enabled": False})
     dropped = []
     with Toolbox(recipe) as toolbox:
-
-        def drop():
-            toolbox.close()
-            dropped.append(len(place.records))
-
-        place.pipeline = Pipeline(recipe, toolbox)
-        place.start(idle_unload=0.05, unload=drop)
+        place.pipeline = Pipeline(
+            recipe, toolbox, idle_seconds=0.05, on_unload=lambda: dropped.append(len(place.records))
+        )
+        place.start()
+        until(lambda: dropped == [0])
         for number, name in enumerate(("a", "b"), start=1):
             png(place.source / f"{name}.png", number)
             place.done(**{name: number})
             until(lambda number=number: number in dropped)
+        png(place.source / "a.png", 1)
+        until(lambda: place.settled("a.png")["status"] == "done")
+        threading.Event().wait(0.15)
         place.stop()
-    assert {one["status"] for one in place.records} == {"fixed"}
+    assert dropped == [0, 1, 2]  # a known picture does not make the models load
+    assert [one["status"] for one in place.records] == ["fixed", "fixed", "done"]
 
 
 def test_several_folders_have_their_results_apart(place, tmp_path):
@@ -367,24 +341,22 @@ def test_several_folders_have_their_results_apart(place, tmp_path):
     place.start(tmp_path / "one", tmp_path / "two").done(**{"one/a": 0, "two/a": 1})
 
 
-def test_stopped_it_finishes_the_batch_in_hand_and_no_more(place, monkeypatch):
-    stream = place.pipeline.stream
-    stopped = threading.Event()
+def test_stopped_it_finishes_what_is_in_hand_and_no_more(place):
+    detect = place.boxes.detect
 
-    def stops(pictures, **_):
-        for answer in stream(pictures):
-            place.watcher.stop()
-            stopped.set()
-            yield answer
+    def stop_at_once(pictures, *, names=()):
+        place.watcher.stop()
+        return detect(pictures, names=names)
 
-    monkeypatch.setattr(place.pipeline, "stream", stops)
+    place.boxes.detect = stop_at_once
     for number in range(20):
         png(place.source / f"{number}.png", number, age=60)
     place.start()
-    assert stopped.wait(20)
+    place.thread.join(20)
     place.stop()
-    assert len(place.records) == sum(place.fixes().values()) == watch.AT_ONCE
-    assert len(list(place.out.glob("*.png"))) == watch.AT_ONCE
+    assert 1 <= len(place.records) <= place.pipeline.room
+    assert len(place.records) == sum(place.fixes().values())
+    assert len(list(place.out.glob("*.png"))) == len(place.records)
 
 
 def test_what_a_killed_watcher_left_half_written_is_swept(place):
@@ -402,14 +374,13 @@ def test_a_second_watcher_of_the_same_results_is_refused(place):
         next(Watcher([place.source], batch).run())
 
 
-def test_a_recipe_that_cannot_work_is_refused_before_anything_is_done(place, monkeypatch):
-    def refuse(pictures, **_):
-        raise DetectorSetupError("no such detector", "name another")
-
-    monkeypatch.setattr(place.pipeline, "stream", refuse)
-    place.start()
-    until(lambda: place.errors)
-    assert "no such detector" in str(place.errors[0])
+def test_a_recipe_that_cannot_work_is_refused_before_anything_is_done(place):
+    recipe = load("face").override({"detect.detectors": ["scripted:absent.json"]})
+    with Toolbox(recipe) as toolbox:
+        place.pipeline = Pipeline(recipe, toolbox)
+        place.start()
+        until(lambda: place.errors)
+    assert isinstance(place.errors[0], DetectorSetupError)
     assert not (place.out / ".autofix/journal.jsonl").exists()
 
 
