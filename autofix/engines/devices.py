@@ -9,6 +9,7 @@ from typing import Any, Literal
 from autofix.engines.memory import Vram, causes, fit, out_of_memory
 from autofix.errors import ModelError
 from autofix.settings.recipe import Inpaint
+from detectors.isolation import light_imports
 
 Precision = Literal["own", "vae", "float32"]
 
@@ -25,6 +26,7 @@ def device_and_dtype(settings: Inpaint, *, transformer: bool = False) -> tuple[s
     in it and prone to overflow in float16, where the card computes it itself. float32 on the CPU,
     where halves measured slower. Raises ModelError for a device torch does not know.
     """
+    _import_torch()
     import torch
 
     device = settings.device
@@ -43,6 +45,13 @@ def device_and_dtype(settings: Inpaint, *, transformer: bool = False) -> tuple[s
     if kind == "cuda" and transformer and torch.cuda.is_bf16_supported(including_emulation=False):
         auto = "bfloat16"
     return device, getattr(torch, auto if settings.dtype == "auto" else settings.dtype)
+
+
+@functools.cache
+def _import_torch() -> None:
+    """Import torch for the first time, so that it starts no process."""
+    with light_imports():
+        import torch  # noqa: F401
 
 
 def settle(pipe: Any, settings: Inpaint, *, vram: Vram, precision: Precision) -> Vram:

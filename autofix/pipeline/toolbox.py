@@ -23,7 +23,6 @@ from detectors.base import Detector
 from detectors.errors import DetectorError
 from detectors.face_mesh import FaceMesh
 from detectors.face_outline import Outlined
-from detectors.isolation import light_imports
 from detectors.registry import kind_of, open_detector
 from detectors.rotated import Turned
 from detectors.settings import DetectorSettings
@@ -281,8 +280,6 @@ class Toolbox:
         )
 
     def _open_engine(self, *, weights: bool = True) -> Engine:
-        with light_imports():
-            import torch  # noqa: F401
         given = self.recipe.inpaint.model
         if self._engine is not None:
             return self._engine
