@@ -37,8 +37,8 @@ class Watched:
 
 
 def _is_allowed(event: list[str], inside: tuple[str, ...]) -> bool:
-    if event[0].startswith("socket."):
-        return "'127.0.0.1'" in "".join(event[1:])
+    if event[0].startswith("socket."):  # an address that is a path is a Unix socket's
+        return "'127.0.0.1'" in "".join(event[1:]) or event[2].startswith("'/")
     # The folder's own path, for a temporary file may be gone.
     path = os.path.join(os.path.realpath(os.path.dirname(event[1])), os.path.basename(event[1]))
     return event[0] in FILES and (path + os.sep).startswith(inside)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autofix.errors import UsageError
-from autofix.frontends import ipc as local
+from autofix.frontends import ipc
 from autofix.imagefiles.discovery import Found, shown
 
 if TYPE_CHECKING:  # a call that a worker answers loads no model library
@@ -46,14 +46,14 @@ def ask(
 ) -> Iterator[Record] | None:
     """The same by the worker that listens, in the order of the paths; None where none does.
 
-    `settings` are by dotted name, and those of `allowed.ALLOWED`. Raises what `local.call` does;
-    UsageError too for a path outside the worker's roots.
+    `settings` are by dotted name, and those of `client_settings.ALLOWED`. Raises what `ipc.call`
+    does; UsageError too for a path outside the worker's roots.
     """
     places: dict[str, Any] = {
         "files": [str(path.absolute()) for path in paths],
         "backup": str(backup.absolute()) if backup else None,
     }
-    return local.call({**places, "settings": dict(settings)})
+    return ipc.call({**places, "settings": dict(settings)})
 
 
 def answering(pipeline: Pipeline, roots: Sequence[Path]) -> Callable[[Any], Iterator[Record]]:

@@ -1,25 +1,32 @@
 """Calls between processes of one user on one machine: one JSON object out, several back.
 
-They go over a Unix socket of mode 0600 in a folder of mode 0700, whose callers must be the same
-user; where there are no Unix sockets over 127.0.0.1, with a token that is in a file of mode 0600.
+They go over a Unix socket of mode 0600, or over 127.0.0.1 where there are no Unix sockets. Its
+address and a token, which both sides prove to know, are in a file of mode 0600, in a folder of mode
+0700. On Linux the caller must be a process of the same user.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import json
 import os
 import secrets
 import socket
-import socketserver
 import stat
 import struct
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import (
+    Client,
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +36,24 @@ Message = dict[str, Any]
 Answer = Callable[[Message], Iterator[Message]]
 """What a call is answered with, message by message; may raise AutofixError."""
 
-_SOCKET, _PORT = "worker-1.sock", "worker-1.json"  # 1: of this protocol
-_LINE_BYTES = 2**20
-_CALL_SECONDS = 10.0
-_POLL_SECONDS = 0.2  # until it is noticed that listening is over
+Address = str | tuple[str, int]
+"""The path of a Unix socket, or a host and a port."""
+
+_SOCKET = "worker-2.sock"  # 2: of this protocol
+_WORKER = "worker-2.json"
+"""The file with the address and the token of the process that listens."""
+
+_CALL_BYTES = 2**20
+"""Of a call at most; answers may be longer."""
+
+_CALL_SECONDS = 10
+"""For which the listener waits for each message of a caller; an answer may take what it takes."""
+
+_CALLS_WAITING = 64
+"""Calls that the system keeps until they are accepted."""
+
+_RETRY_SECONDS = 0.2
+"""Until calls are accepted again where the system could not open one."""
 
 
 def private_folder() -> Path:
@@ -66,176 +87,167 @@ def listening(answer: Answer, *, unix: bool = hasattr(socket, "AF_UNIX")) -> Ite
     Raises UsageError where another process of this user answers them already.
     """
     folder = private_folder()
-    if (other := _connected(folder)) is not None:
-        other.close()
+    if _is_listening(_read_worker(folder)[0]):
         raise UsageError(
             "another autofix serves `autofix hook` already", "stop it, or give --no-hook"
         )
-    server = _unix_server(folder, answer) if unix else _tcp_server(folder, answer)
+    listener = _open_listener(folder / _SOCKET if unix else None)
+    token, stopping = secrets.token_bytes(32), threading.Event()
     thread = threading.Thread(
-        target=server.serve_forever, args=(_POLL_SECONDS,), name="autofix-hook", daemon=True
+        target=_accept_calls,
+        args=(listener, token, answer, stopping),
+        name="autofix-hook",
+        daemon=True,
     )
     thread.start()
     try:
+        _write_worker(folder, listener.address, token)
         yield
     finally:
-        (folder / (_SOCKET if unix else _PORT)).unlink(missing_ok=True)
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        (folder / _WORKER).unlink(missing_ok=True)
+        stopping.set()
+        if _is_listening(listener.address):  # which also wakes the thread
+            thread.join()
+        with contextlib.suppress(FileNotFoundError):  # where the socket is gone already
+            listener.close()
 
 
 def call(message: Message) -> Iterator[Message] | None:
-    """Call whoever listens; None where nobody does.
+    """Call the process that listens; None where none does.
 
-    What comes back raises UsageError or AutofixError where the call was refused or failed, and
-    ConnectionError where the other side went away before its end.
+    Raises UsageError where the token is not its own. What comes back raises UsageError or
+    AutofixError where the call was refused or failed, and ConnectionError where the other side
+    went away before its end.
     """
-    folder = private_folder()
-    connection = _connected(folder)
-    return None if connection is None else _called(connection, {**_proof(folder), **message})
-
-
-def _called(connection: socket.socket, message: Message) -> Iterator[Message]:
-    with connection, connection.makefile("rb") as lines:
-        connection.sendall(_line(message))
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break
-            said = json.loads(line)
-            if "end" in said:
-                return
-            if "problem" in said:
-                kind = UsageError if said["usage"] else AutofixError
-                raise kind(said["problem"], said["advice"])
-            yield said
-        raise ConnectionError("the worker went away")
-
-
-def _connected(folder: Path) -> socket.socket | None:
-    """A connection to whoever listens, or None: what a dead process left counts for nothing."""
-    for place, family in ((_SOCKET, "AF_UNIX"), (_PORT, "AF_INET")):
-        path = folder / place
-        if not path.exists() or not hasattr(socket, family):
-            continue
-        connection = socket.socket(getattr(socket, family))
-        try:
-            connection.settimeout(_CALL_SECONDS)
-            address = path if place == _SOCKET else ("127.0.0.1", _read(path)["port"])
-            connection.connect(os.fspath(address) if isinstance(address, Path) else address)
-            connection.settimeout(None)
-            return connection
-        except (OSError, ValueError, KeyError):
-            connection.close()
-    return None
-
-
-def _proof(folder: Path) -> Message:
-    """The token of a worker that has no Unix socket."""
+    address, token = _read_worker(private_folder())
     try:
-        return {"token": _read(folder / _PORT)["token"]}
-    except (OSError, ValueError, KeyError):
-        return {}
-
-
-def _read(path: Path) -> Message:
-    data = json.loads(path.read_text(encoding="ascii"))
-    return data if isinstance(data, dict) else {}
-
-
-class _Caller(socketserver.StreamRequestHandler):
-    """Answers one call."""
-
-    timeout = _CALL_SECONDS  # for the call itself; the answer may take what it takes
-    server: _Server
-
-    def handle(self) -> None:
-        with contextlib.suppress(OSError):  # the caller may go away at any time
-            try:
-                for said in self.server.answer(self._message()):
-                    self._say(said)
-                self._say({"end": True})
-            except (BusyError, CancelledError):
-                return  # it is stopping: the caller hears no end and helps itself
-            except AutofixError as error:
-                usage = isinstance(error, UsageError)
-                self._say({"problem": error.problem, "advice": error.advice, "usage": usage})
-            except Exception as error:
-                self._say({"problem": repr(error), "advice": "report it", "usage": False})
-
-    def _message(self) -> Message:
-        line = self.rfile.readline(_LINE_BYTES)
-        self.connection.settimeout(None)
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict) or not line.endswith(b"\n"):
-            raise UsageError("the call is no line of JSON", "use the same version of autofix")
-        given = str(message.pop("token", ""))
-        if not hmac.compare_digest(given.encode(), self.server.token.encode()):
-            raise UsageError("the call has a wrong token", "start the worker again")
-        return message
-
-    def _say(self, message: Message) -> None:
-        self.wfile.write(_line(message))
-
-
-class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Over 127.0.0.1; anybody can connect, so the token counts."""
-
-    daemon_threads = True
-    block_on_close = False
-    answer: Answer
-    token = ""
-
-
-class _UnixServer(_Server):
-    """Over a Unix socket; callers must be the same user."""
-
-    address_family = getattr(socket, "AF_UNIX", socket.AF_INET)
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        return _peer_uid(request) in (None, os.geteuid())
-
-
-def _peer_uid(connection: socket.socket) -> int | None:
-    """Who is on the other side, where the system tells."""
-    if sys.platform != "linux":
+        return _read_answers(Client(address, authkey=token), message) if address else None
+    except AuthenticationError as error:
+        raise UsageError("the call has a wrong token", "start the worker again") from error
+    except (EOFError, OSError, AssertionError):  # the last: it is no autofix
         return None
-    size = struct.calcsize("3i")
-    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    _, uid, _ = struct.unpack("3i", found)
+
+
+def _read_answers(connection: Connection, message: Message) -> Iterator[Message]:
+    with connection:
+        try:
+            _send(connection, message)
+            while "end" not in (answer := json.loads(connection.recv_bytes())):
+                if "problem" in answer:
+                    kind = UsageError if answer["usage"] else AutofixError
+                    raise kind(answer["problem"], answer["advice"])
+                yield answer
+        except (EOFError, OSError) as error:
+            raise ConnectionError("the worker went away") from error
+
+
+def _accept_calls(
+    listener: Listener, token: bytes, answer: Answer, stopping: threading.Event
+) -> None:
+    while not stopping.is_set():
+        try:
+            connection = listener.accept()
+        except OSError:  # as where the process has too many open files
+            stopping.wait(_RETRY_SECONDS)
+            continue
+        threading.Thread(target=_answer_call, args=(connection, token, answer), daemon=True).start()
+
+
+def _answer_call(connection: Connection, token: bytes, answer: Answer) -> None:
+    # A caller may go away at any time, and others than our own may connect.
+    with connection, contextlib.suppress(EOFError, OSError, AuthenticationError):
+        _check_user(connection)
+        deliver_challenge(connection, token)
+        answer_challenge(connection, token)
+        call = connection.recv_bytes(_CALL_BYTES)
+        try:
+            for message in answer(_parse_call(call)):
+                _send(connection, message)
+            _send(connection, {"end": True})
+        except (BusyError, CancelledError):
+            return  # it is stopping: the caller gets no end, and does the work itself
+        except AutofixError as error:
+            usage = isinstance(error, UsageError)
+            problem = {"problem": error.problem, "advice": error.advice, "usage": usage}
+            _send(connection, problem)
+        except Exception as error:
+            _send(connection, {"problem": repr(error), "advice": "report it", "usage": False})
+
+
+def _check_user(connection: Connection) -> None:
+    """Raises AuthenticationError for another user; and lets no caller be silent for ever."""
+    with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as caller:
+        seconds = struct.pack("ll", _CALL_SECONDS, 0)
+        if os.name == "nt":
+            seconds = struct.pack("L", _CALL_SECONDS * 1000)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+        if sys.platform == "linux" and _peer_uid(caller) not in (-1, os.geteuid()):
+            raise AuthenticationError
+
+
+def _peer_uid(caller: socket.socket) -> int:
+    """The user on the other side of a Unix socket; of another socket -1."""
+    credentials = caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
     return int(uid)
 
 
-def _unix_server(folder: Path, answer: Answer) -> _Server:
-    path = folder / _SOCKET
+def _parse_call(call: bytes) -> Message:
+    try:
+        message = json.loads(call)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise UsageError("the call is no JSON object", "use the same version of autofix")
+    return message
+
+
+def _send(connection: Connection, message: Message) -> None:
+    connection.send_bytes(json.dumps(message).encode())
+
+
+def _open_listener(path: Path | None) -> Listener:
+    """At a Unix socket of mode 0600, or at a free port of 127.0.0.1."""
+    if path is None:
+        return Listener(("127.0.0.1", 0), backlog=_CALLS_WAITING)
     path.unlink(missing_ok=True)
     try:
-        server = _UnixServer(os.fspath(path), _Caller)  # type: ignore[arg-type]
+        listener = Listener(os.fspath(path), backlog=_CALLS_WAITING)
     except OSError as error:
         raise UsageError(
             f"the socket {path} cannot be made: {error}", "set AUTOFIX_RUNTIME to a short path"
         ) from error
     path.chmod(0o600)
-    server.answer = answer
-    return server
+    return listener
 
 
-def _tcp_server(folder: Path, answer: Answer) -> _Server:
-    server = _Server(("127.0.0.1", 0), _Caller)
-    server.answer, server.token = answer, secrets.token_urlsafe(32)
-    path = folder / _PORT
+def _is_listening(address: Address | None) -> bool:
+    try:
+        if address:
+            Client(address).close()
+        return bool(address)
+    except OSError:
+        return False
+
+
+def _write_worker(folder: Path, address: Address, token: bytes) -> None:
+    path = folder / _WORKER
     path.unlink(missing_ok=True)
-    told: Mapping[str, object] = {"port": server.server_address[1], "token": server.token}
+    worker = {"address": address, "token": token.hex()}
     with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(_line(told))
-    return server
+        file.write(json.dumps(worker).encode())
 
 
-def _line(message: Mapping[str, object]) -> bytes:
-    return json.dumps(message).encode() + b"\n"
+def _read_worker(folder: Path) -> tuple[Address | None, bytes]:
+    """The address and the token of the process that listens; a dead one may have left them."""
+    try:
+        number = os.open(folder / _WORKER, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with open(number, "rb") as file:
+            worker = json.load(file)
+        address, token = worker["address"], bytes.fromhex(worker["token"])
+        return address if isinstance(address, str) else (address[0], address[1]), token
+    except (OSError, ValueError, LookupError, TypeError):
+        return None, b""
 
 
 def _system_folder() -> Path:

@@ -30,7 +30,7 @@ def test_a_watcher_answers_the_hook_with_the_same_models(place, autofix):
         stderr=subprocess.PIPE,
     )
     try:
-        until(lambda: Path(place / "r" / "worker-1.sock").exists() or process.poll() is not None)
+        until(lambda: Path(place / "r" / "worker-2.json").exists() or process.poll() is not None)
         hooked = autofix("hook", place / "root" / "b.png", "--strength", "0.3")
         assert (hooked.code, hooked.out) == (0, f"{place / 'root' / 'b.png'}\n")
         refused = autofix("hook", place / "in" / "a.png")

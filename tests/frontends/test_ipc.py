@@ -1,13 +1,15 @@
+import contextlib
 import json
 import os
 import socket
 import stat
 import threading
+from multiprocessing.connection import Client
 
 import pytest
 
 from autofix.errors import AutofixError, BusyError, PictureError, UsageError
-from autofix.frontends import ipc as local
+from autofix.frontends import ipc
 from autofix.frontends.ipc import call, listening, private_folder
 
 
@@ -34,18 +36,42 @@ def test_a_call_is_answered_message_by_message(folder, unix):
     assert call({"to": 3}) is None
 
 
+def worker_of(folder):
+    """What the process that listens has written: its address and its token."""
+    return json.loads((folder / "worker-2.json").read_text(encoding="ascii"))
+
+
+def connected(folder, **more):
+    address = worker_of(folder)["address"]
+    return Client(address if isinstance(address, str) else tuple(address), **more)
+
+
 def test_nobody_listens_where_a_process_was_killed(folder, unix):
     folder.mkdir(mode=0o700)
+    path = folder / "worker-2.sock"
     if unix:
         dead = socket.socket(socket.AF_UNIX)
-        dead.bind(str(folder / "worker-1.sock"))
+        dead.bind(str(path))
         dead.close()
-    else:
-        told = {"port": 9, "token": "t"}
-        (folder / "worker-1.json").write_text(json.dumps(told), encoding="ascii")
+    worker = {"address": str(path) if unix else ["127.0.0.1", 9], "token": "ab"}
+    (folder / "worker-2.json").write_text(json.dumps(worker), encoding="ascii")
     assert call({"to": 3}) is None
     with listening(counting, unix=unix):
         assert list(call({"to": 1})) == [{"n": 0}]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"address": 3, "token": "ab"}', '{"address":'])
+def test_a_damaged_file_of_a_worker_counts_for_nothing(folder, text):
+    folder.mkdir(mode=0o700)
+    (folder / "worker-2.json").write_text(text, encoding="ascii")
+    assert call({"to": 3}) is None
+
+
+def test_a_link_to_a_token_is_not_followed(folder, tmp_path):
+    with listening(counting):
+        (folder / "worker-2.json").rename(tmp_path / "worker.json")
+        (folder / "worker-2.json").symlink_to(tmp_path / "worker.json")
+        assert call({"to": 3}) is None
 
 
 def test_only_one_listens(folder, unix):
@@ -95,7 +121,7 @@ def test_others_cannot_get_at_it(folder, unix):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         for path in folder.iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert len(list(folder.iterdir())) == 1
+        assert len(list(folder.iterdir())) == 1 + unix
     assert list(folder.iterdir()) == []
 
 
@@ -123,37 +149,74 @@ def test_another_users_folder_is_refused(folder, monkeypatch):
 
 
 def test_another_users_process_is_not_answered(folder, monkeypatch):
-    monkeypatch.setattr(local, "_peer_uid", lambda connection: os.geteuid() + 1)
-    with listening(counting, unix=True), pytest.raises(ConnectionError):
-        list(call({"to": 3}))
+    with listening(counting, unix=True):
+        assert list(call({"to": 1})) == [{"n": 0}]
+        monkeypatch.setattr(ipc, "_peer_uid", lambda caller: os.geteuid() + 1)
+        assert call({"to": 3}) is None
 
 
 def test_a_peer_is_known_by_the_system():
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
-        assert local._peer_uid(ours) == os.geteuid()
+        assert ipc._peer_uid(ours) == os.geteuid()
 
 
-@pytest.mark.parametrize("token", [None, "", "wrong", "ä"])
-def test_a_call_without_the_token_is_refused(folder, monkeypatch, token):
-    with listening(counting, unix=False):
-        monkeypatch.setattr(
-            local, "_proof", lambda folder: {} if token is None else {"token": token}
-        )
+@pytest.mark.parametrize("token", ["", "ab", "ab" * 32])
+def test_a_call_without_the_token_is_refused(folder, unix, token):
+    with listening(counting, unix=unix):
+        worker = {**worker_of(folder), "token": token}
+        (folder / "worker-2.json").write_text(json.dumps(worker), encoding="ascii")
         with pytest.raises(UsageError, match="wrong token"):
-            list(call({"to": 3}))
+            call({"to": 3})
 
 
-@pytest.mark.parametrize(
-    "said", [b"nonsense\n", b"[1]\n", b"{}", b'{"to": 1', b"[" * 100_000 + b"\n"]
-)
-def test_what_is_no_call_is_refused(folder, said):
-    with listening(counting, unix=True), socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(str(folder / "worker-1.sock"))
-        caller.sendall(said)
-        caller.shutdown(socket.SHUT_WR)
-        answer = json.loads(caller.makefile("rb").readline())
-    assert "no line of JSON" in answer["problem"]
+def test_the_token_itself_is_never_sent(folder):
+    """Whoever listens at a dead worker's port learns nothing."""
+    folder.mkdir(mode=0o700)
+    token = bytes(range(32))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        worker = {"address": server.getsockname(), "token": token.hex()}
+        (folder / "worker-2.json").write_text(json.dumps(worker), encoding="ascii")
+        caller = threading.Thread(target=lambda: [call({"to": 3})])
+        caller.start()
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"\0\0\0\x1b#CHALLENGE#0123456789abcdef")
+            sent = connection.recv(1000)
+        caller.join(10)
+    assert sent
+    assert token not in sent
+
+
+@pytest.mark.parametrize("said", [b"nonsense", b"[1]", b"", b'{"to": 1', b"[" * 100_000])
+def test_what_is_no_call_is_refused(folder, unix, said):
+    with listening(counting, unix=unix):
+        authkey = bytes.fromhex(worker_of(folder)["token"])
+        with connected(folder, authkey=authkey) as caller:
+            caller.send_bytes(said)
+            assert "no JSON object" in json.loads(caller.recv_bytes())["problem"]
+
+
+def test_a_call_of_many_bytes_is_not_read(folder):
+    with listening(counting):
+        authkey = bytes.fromhex(worker_of(folder)["token"])
+        with connected(folder, authkey=authkey) as caller:
+            with contextlib.suppress(OSError):
+                caller.send_bytes(json.dumps({"to": 1, "more": "x" * 2**20}).encode())
+            with pytest.raises((EOFError, OSError)):
+                caller.recv_bytes()
+
+
+def test_silent_callers_stop_nobody_and_are_hung_up_on(folder, unix, monkeypatch):
+    monkeypatch.setattr(ipc, "_CALL_SECONDS", 1)
+    with listening(counting, unix=unix):
+        silent = [connected(folder) for _ in range(3)]
+        assert list(call({"to": 1})) == [{"n": 0}]
+        for caller in silent:
+            caller.recv_bytes()  # the challenge
+            assert caller.poll(10)
+            with caller, pytest.raises((EOFError, OSError)):
+                caller.recv_bytes()
 
 
 def test_calls_are_answered_at_the_same_time(folder):
