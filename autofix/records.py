@@ -47,9 +47,22 @@ def picture_record(
     }
 
 
-def outcome_records(outcome: Outcome) -> list[dict[str, Any]]:
-    """Every region of an outcome."""
-    return [_result_record(result) for result in outcome.results]
+def outcome_record(outcome: Outcome, **more: Any) -> dict[str, Any]:
+    """The `picture_record` of a picture that was fixed; `more` is what the outcome does not tell.
+
+    It is failed where any region is, with the reason of each.
+    """
+    status = "failed" if outcome.failed else "fixed" if outcome.changed else "unchanged"
+    return picture_record(
+        **{
+            "status": status,
+            "reason": "; ".join(r.reason for r in outcome.results if r.status == "failed"),
+            "notes": outcome.picture.source.notes if outcome.changed else (),
+            "regions": [_result_record(result) for result in outcome.results],
+            "seconds": outcome.seconds,
+            **more,
+        }
+    )
 
 
 def region_record(region: Region, window: Window | None) -> dict[str, Any]:

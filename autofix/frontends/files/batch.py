@@ -21,7 +21,7 @@ from autofix.imagefiles.files import Found
 from autofix.pipeline.fingerprint import files_identity
 from autofix.pipeline.in_flight import MOST_IN_FLIGHT
 from autofix.pipeline.pipeline import Pipeline
-from autofix.records import outcome_records, picture_record, version
+from autofix.records import outcome_record, picture_record, version
 from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, Picture, Region
 
@@ -192,17 +192,8 @@ class Batch:
         try:
             with self._writers, self.pipeline.timing.spent("encode"):
                 self._store(item, outcome, target)
-            failed = "; ".join(r.reason for r in outcome.results if r.status == "failed")
-            record = self._record(
-                found,
-                "failed" if failed else "fixed" if outcome.changed else "unchanged",
-                reason=failed,
-                notes=outcome.picture.source.notes if outcome.changed else (),
-                regions=outcome_records(outcome),
-                seconds=outcome.seconds,
-                output=str(target),
-            )
-            if not failed:
+            record = outcome_record(outcome, **self._known(found), output=str(target))
+            if not outcome.failed:
                 self._note(item, record, target)
         except (AutofixError, OSError) as error:
             return self._record(found, "failed", reason=str(error))
@@ -239,14 +230,13 @@ class Batch:
         """What the journal knows a picture by: in place, relative names need not differ."""
         return str(found.path.absolute()) if self.destination.out is None else found.relative
 
-    def _record(self, found: Found, status: str, **more: Any) -> Record:
-        return picture_record(
-            input=str(found.path),
-            status=status,
-            recipe=self.recipe.name,
-            model=self._model,
-            **{"output": None, **more},
-        )
+    def _record(self, found: Found, status: str, *, reason: str = "") -> Record:
+        """The record of a picture that was not fixed."""
+        return picture_record(status=status, reason=reason, output=None, **self._known(found))
+
+    def _known(self, found: Found) -> Record:
+        """What every record of a picture says."""
+        return {"input": str(found.path), "recipe": self.recipe.name, "model": self._model}
 
 
 def _free(path: Path) -> Path:

@@ -5,27 +5,44 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from autofix.errors import BusyError, PictureError, UsageError
 from autofix.fixer import Fixer
 from autofix.frontends.http import response
-from autofix.frontends.http.client_settings import ALLOWED, ForbiddenError, requested
-from autofix.frontends.http.upload import PARTS, Limits, Upload, decoded, read_form, refusal
+from autofix.frontends.http.client_settings import ForbiddenError, requested
+from autofix.frontends.http.upload import (
+    FormRequest,
+    Limits,
+    PicturePart,
+    RecipePart,
+    Upload,
+    decoded,
+    read_changes,
+    read_picture,
+    refusal,
+)
 from autofix.pipeline.pipeline import Pipeline
-from autofix.records import version
+from autofix.records import outcome_record, version
 from autofix.settings.recipe import Recipe
 from autofix.values import Outcome
 
 __all__ = ["LOOPBACK", "Limits", "make_app"]
+
+Guard = Callable[[Request], Awaitable[None]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _BUCKETS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 
@@ -54,35 +71,38 @@ def make_app(tool: Fixer | Pipeline, limits: Limits | None = None, *, token: str
     machine's own programs, and to no web site that its browsers show.
     """
     pipeline = tool.pipeline if isinstance(tool, Fixer) else tool
-    service = _Service(pipeline, limits or Limits())
+    guard = _wants(token) if token else _from_here
+    service = _Service(pipeline, limits or Limits(), guard)
 
     app = FastAPI(
         title="autofix",
         version=version(),
         description="Fixes faces and hands in generated pictures.",
     )
-    guard = [Depends(_wants(token) if token else _from_here)]
+    guards = [Depends(_BEARER), Depends(guard)] if token else [Depends(guard)]
     guarded = _problems(401 if token else 403)
     app.get("/health", responses=_problems(503))(service.health)
-    app.get("/metrics", response_class=PlainTextResponse, responses=guarded, dependencies=guard)(
+    app.get("/metrics", response_class=PlainTextResponse, responses=guarded, dependencies=guards)(
         service.metrics
     )
-    app.post(
+    router = APIRouter(route_class=service.bounded_route())
+    router.post(
         "/fix",
         response_class=Response,
         responses={200: _FIXED, **guarded, **_problems(403, 413, 415, 422, 500, 503)},
-        openapi_extra={"requestBody": _BODY},
-        dependencies=guard,
+        dependencies=guards,
     )(service.fix)
+    app.include_router(router)
     return app
 
 
 class _Service:
     """What the routes do."""
 
-    def __init__(self, pipeline: Pipeline, limits: Limits) -> None:
+    def __init__(self, pipeline: Pipeline, limits: Limits, guard: Guard) -> None:
         self._pipeline = pipeline
         self._limits = limits
+        self._guard = guard
         self._waiting = 0
         self._room = asyncio.Semaphore(pipeline.room)
         self._registry = registry = CollectorRegistry()
@@ -105,14 +125,24 @@ class _Service:
         """Counts and times, for Prometheus."""
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    async def fix(self, request: Request) -> Response:
-        """Fix one picture: it comes back in its own format and size.
+    def bounded_route(self) -> type[APIRoute]:
+        """A route for `fix` that refuses whom it can before it reads the body."""
+        handle_bounded = self._handle_bounded
 
-        What was done to it is in the header X-Autofix-Outcome, cut short where it is long. With
-        `Accept: multipart/mixed` it comes whole, as the first of two parts.
-        """
+        class BoundedRoute(APIRoute):
+            def get_route_handler(self) -> Handler:
+                return partial(handle_bounded, handle=super().get_route_handler())
+
+        return BoundedRoute
+
+    async def _handle_bounded(self, request: Request, handle: Handler) -> Response:
+        """Count the answer; bound how much is read, how many wait, and the time in all."""
+        await self._guard(request)
         try:
-            answer = await asyncio.wait_for(self._fix(request), self._limits.seconds)
+            if self._waiting >= self._limits.waiting:
+                raise refusal(503, f"{self._waiting} pictures wait already")
+            bounded = FormRequest(request, self._limits)
+            answer = await asyncio.wait_for(handle(bounded), self._limits.seconds)
         except HTTPException as error:
             self._answers.labels(error.status_code).inc()
             raise
@@ -122,13 +152,18 @@ class _Service:
         self._answers.labels(answer.status_code).inc()
         return answer
 
-    async def _fix(self, request: Request) -> Response:
-        if self._waiting >= self._limits.waiting:
-            raise refusal(503, f"{self._waiting} pictures wait already")
-        upload, changes = await read_form(request, self._limits)
+    async def fix(
+        self, request: Request, picture: PicturePart, recipe: RecipePart = "{}"
+    ) -> Response:
+        """Fix one picture: it comes back in its own format and size.
+
+        What was done to it is in the header X-Autofix-Outcome, cut short where it is long. With
+        `Accept: multipart/mixed` it comes whole, as the first of two parts.
+        """
+        upload, changes = await read_picture(picture, self._limits), await read_changes(recipe)
         try:
-            recipe = requested(self._pipeline.recipe, changes)
-            outcome, seconds = await self._fixed(upload, recipe)
+            chosen = requested(self._pipeline.recipe, changes)
+            outcome, seconds = await self._fixed(upload, chosen)
         except ForbiddenError as error:
             raise refusal(403, str(error)) from error
         except BusyError as error:
@@ -137,7 +172,7 @@ class _Service:
             raise refusal(422, str(error)) from error
         except Exception as error:
             raise refusal(500, f"{type(error).__name__}: {error}") from error
-        return await asyncio.to_thread(self._response, request, upload, recipe, outcome, seconds)
+        return await asyncio.to_thread(self._response, request, upload, chosen, outcome, seconds)
 
     async def _fixed(self, upload: Upload, recipe: Recipe) -> tuple[Outcome, float]:
         """Wait for room, so that only pictures in flight are decoded, and fix the picture.
@@ -162,9 +197,10 @@ class _Service:
     def _response(
         self, request: Request, upload: Upload, recipe: Recipe, outcome: Outcome, seconds: float
     ) -> Response:
-        record = response.record_of(
+        record = outcome_record(
             outcome,
-            name=upload.name,
+            input=upload.name,
+            output=None,
             seconds=seconds,
             recipe=recipe.name,
             model=self._pipeline.model,
@@ -174,25 +210,24 @@ class _Service:
         for region in record["regions"]:
             self._regions.labels(region["result"]).inc()
         try:
-            data, media_type = response.fixed_file(outcome, upload.data)
+            data, media_type = response.encode_fixed(outcome, upload.data)
         except PictureError as error:
             raise refusal(422, str(error)) from error
         if response.wants_mixed(request.headers.get("accept", "")):
-            data, media_type = response.mixed(record, data, media_type)
+            data, media_type = response.mixed_body(record, data, media_type)
             return Response(data, media_type=media_type)
-        headers = {response.OUTCOME_HEADER: response.short(record)}
+        headers = {response.OUTCOME_HEADER: response.outcome_header(record)}
         return Response(data, media_type=media_type, headers=headers)
 
 
 _BEARER = HTTPBearer(auto_error=False)
 
 
-def _wants(token: str) -> Any:
+def _wants(token: str) -> Guard:
     """A dependency that refuses all who do not bear the token."""
 
-    def check(
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
-    ) -> None:
+    async def check(request: Request) -> None:
+        given = await _BEARER(request)
         said = given.credentials if given else ""
         if not hmac.compare_digest(said.encode(), token.encode()):
             raise HTTPException(
@@ -202,7 +237,7 @@ def _wants(token: str) -> Any:
     return check
 
 
-def _from_here(request: Request) -> None:
+async def _from_here(request: Request) -> None:
     """Refuses what a web site makes a browser of this machine send."""
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
     try:
@@ -239,35 +274,6 @@ _FIXED: dict[str, Any] = {
         response.OUTCOME_HEADER: {
             "description": "What was done, as JSON; absent from multipart/mixed.",
             "schema": {"type": "string"},
-        }
-    },
-}
-
-_PICTURE, _RECIPE = PARTS
-
-_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": [_PICTURE],
-                "additionalProperties": False,
-                "properties": {
-                    _PICTURE: {
-                        "type": "string",
-                        "format": "binary",
-                        "description": "A PNG, JPEG, WebP, AVIF, TIFF or BMP file.",
-                    },
-                    _RECIPE: {
-                        "type": "string",
-                        "contentMediaType": "application/json",
-                        "description": 'Settings for this picture: {"inpaint.strength": 0.3} or '
-                        '{"inpaint": {"strength": 0.3}}. Clients may set: '
-                        + ", ".join(sorted(ALLOWED)),
-                    },
-                },
-            }
         }
     },
 }

@@ -11,10 +11,7 @@ from typing import Any
 from autofix.errors import PictureError
 from autofix.imagefiles.decode import PILLOW_ERRORS
 from autofix.imagefiles.encode import encode
-from autofix.records import outcome_records, picture_record
 from autofix.values import Outcome
-
-Record = dict[str, Any]
 
 OUTCOME_HEADER = "X-Autofix-Outcome"
 HEADER_BYTES = 4096
@@ -33,7 +30,7 @@ MEDIA_TYPES = {
 MIXED = "multipart/mixed"
 
 
-def fixed_file(outcome: Outcome, original: bytes) -> tuple[bytes, str]:
+def encode_fixed(outcome: Outcome, original: bytes) -> tuple[bytes, str]:
     """The picture's file and its media type; the original's very bytes where nothing was changed.
 
     Raises PictureError where its format cannot hold what was fixed.
@@ -48,23 +45,7 @@ def fixed_file(outcome: Outcome, original: bytes) -> tuple[bytes, str]:
     return data, MEDIA_TYPES[kind]
 
 
-def record_of(outcome: Outcome, *, name: str, seconds: float, recipe: str, model: str) -> Record:
-    """The outcome as an object of --jsonl."""
-    status = "failed" if outcome.failed else "fixed" if outcome.changed else "unchanged"
-    return picture_record(
-        input=name,
-        output=None,
-        status=status,
-        reason="; ".join(each.reason for each in outcome.results if each.status == "failed"),
-        notes=outcome.picture.source.notes if outcome.changed else (),
-        regions=outcome_records(outcome),
-        seconds=seconds,
-        recipe=recipe,
-        model=model,
-    )
-
-
-def short(record: Mapping[str, Any]) -> str:
+def outcome_header(record: Mapping[str, Any]) -> str:
     """The record as JSON in ASCII of at most HEADER_BYTES: without prompts and checks.
 
     Regions that do not fit are counted in `regions_left_out`.
@@ -80,7 +61,7 @@ def short(record: Mapping[str, Any]) -> str:
     return text
 
 
-def mixed(record: Record, data: bytes, media_type: str) -> tuple[bytes, str]:
+def mixed_body(record: Mapping[str, Any], data: bytes, media_type: str) -> tuple[bytes, str]:
     """Both as one multipart/mixed body, the record first, and that body's media type."""
     boundary = secrets.token_hex(16)
     parts = (("application/json", json.dumps(record).encode()), (media_type, data))

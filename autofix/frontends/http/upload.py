@@ -1,4 +1,4 @@
-"""What a client sends to POST /fix: a picture and changes to the recipe; and the work on it."""
+"""What a client sends to POST /fix: a picture and changes to the recipe."""
 
 from __future__ import annotations
 
@@ -6,24 +6,35 @@ import io
 import json
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import HTTPException, Request
+from fastapi import File, Form, Request, UploadFile
 from PIL import Image
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 
 from autofix.errors import PictureError
+from autofix.frontends.http.client_settings import ALLOWED
 from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, decode, optional_formats
 from autofix.values import Picture
 
-PARTS = ("picture", "recipe")
-"""The parts of the form; the second may be left out."""
+PicturePart = Annotated[UploadFile, File(description="A PNG, JPEG, WebP, AVIF, TIFF or BMP file.")]
+RecipePart = Annotated[
+    str | UploadFile,
+    Form(
+        description='Settings for this picture: {"inpaint.strength": 0.3} or '
+        '{"inpaint": {"strength": 0.3}}. Clients may set: ' + ", ".join(sorted(ALLOWED)),
+        json_schema_extra={"contentMediaType": "application/json"},
+    ),
+]
+"""The parts of the form, as its schema shows them."""
 
+_PARTS = {"picture", "recipe"}
 _BYTES = "application/octet-stream"
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", *optional_formats())
 _RECIPE_BYTES = 64 * 1024
-_FRAME_BYTES = 64 * 1024  # the boundaries and headers of the parts
+_FRAME_BYTES = 64 * 1024
+"""For the boundaries and headers of the parts."""
 
 
 @dataclass(frozen=True)
@@ -44,58 +55,58 @@ class Upload:
     data: bytes
 
 
-class _TooLargeError(MultiPartException):
-    pass
-
-
 def refusal(code: int, why: str) -> HTTPException:
     """The answer to a request that is not served; 503 says when to come back."""
     return HTTPException(code, why, headers={"Retry-After": "5"} if code == 503 else None)
 
 
-async def read_form(request: Request, limits: Limits) -> tuple[Upload, dict[str, object]]:
-    """The picture and the changes to the recipe, of which no more is read than fits the limits.
+class FormRequest(Request):
+    """A request whose form is read only as far as the limits allow."""
 
-    Raises HTTPException: 413 for what is too large, 415 for another kind of body or of picture,
-    422 for a form or a recipe that does not hold.
-    """
-    kind = _media_type(request.headers.get("content-type"))
-    if kind != "multipart/form-data":
-        raise refusal(415, f"the body must be multipart/form-data, not {kind!r}")
-    most = limits.picture_bytes + _RECIPE_BYTES + _FRAME_BYTES
-    stream = _bounded(request, most)
-    parser = MultiPartParser(request.headers, stream, max_part_size=_RECIPE_BYTES)
-    try:
-        form = await parser.parse()
-    except _TooLargeError as error:
-        raise refusal(413, f"the body is larger than {most} bytes") from error
-    except MultiPartException as error:
-        raise refusal(422, f"the body is no form that can be read: {error.message}") from error
-    try:
-        return await _picture(form, limits), await _changes(form)
-    finally:
-        await form.close()
+    def __init__(self, request: Request, limits: Limits) -> None:
+        super().__init__(request.scope, request.receive)
+        self._most_bytes = limits.picture_bytes + _RECIPE_BYTES + _FRAME_BYTES
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body. Raises HTTPException, 413, where it is or will be too large."""
+        declared = self.headers.get("content-length", "")
+        self._check_size(int(declared) if declared.isdecimal() else 0)
+        size = 0
+        async for chunk in super().stream():
+            size += len(chunk)
+            self._check_size(size)
+            yield chunk
+
+    async def form(self, **limits: Any) -> FormData:  # type: ignore[override]
+        """The form of one picture and perhaps a recipe.
+
+        Raises HTTPException: 413 for what is too large, 415 for another kind of body, 422 for
+        what is no such form.
+        """
+        kind = _media_type(self.headers.get("content-type"))
+        if kind != "multipart/form-data":
+            raise refusal(415, f"the body must be multipart/form-data, not {kind!r}")
+        try:
+            form = await super().form(max_part_size=_RECIPE_BYTES)
+        except HTTPException as error:
+            if error.status_code != 400:
+                raise
+            raise refusal(422, f"the body is no form that can be read: {error.detail}") from error
+        names = [name for name, _ in form.multi_items()]
+        if len(names) > len({*names} & _PARTS) or isinstance(form.get("picture", ""), str):
+            await form.close()
+            raise refusal(
+                422, "the form holds one file `picture`, at most one `recipe`, and no more"
+            )
+        return form
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most_bytes:
+            raise refusal(413, f"the body is larger than {self._most_bytes} bytes")
 
 
-async def _bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-    """The body, as far as `most` bytes."""
-    declared = request.headers.get("content-length", "")
-    seen = int(declared) if declared.isdecimal() else 0
-    if seen > most:
-        raise _TooLargeError("")
-    seen = 0
-    async for chunk in request.stream():
-        seen += len(chunk)
-        if seen > most:
-            raise _TooLargeError("")
-        yield chunk
-
-
-async def _picture(form: FormData, limits: Limits) -> Upload:
-    picture = form.get("picture")
-    names = [name for name, _ in form.multi_items()]
-    if not isinstance(picture, UploadFile) or len(names) > len({*names} & {*PARTS}):
-        raise refusal(422, "the form holds one file `picture`, at most one `recipe`, and no more")
+async def read_picture(picture: UploadFile, limits: Limits) -> Upload:
+    """The file of a picture. Raises HTTPException: 413 if it is too large, 415 if it is another."""
     kind = _media_type(picture.content_type)
     if kind not in (_BYTES, "") and not kind.startswith("image/"):
         raise refusal(415, f"the picture is declared as {kind!r}, which is no kind of picture")
@@ -107,15 +118,19 @@ async def _picture(form: FormData, limits: Limits) -> Upload:
     return Upload((picture.filename or "picture")[-200:], data)
 
 
-async def _changes(form: FormData) -> dict[str, object]:
-    """The recipe's JSON object; text that no UTF-8 can hold is refused."""
-    said: Any = form.get("recipe", "{}")
+async def read_changes(recipe: str | UploadFile) -> dict[str, object]:
+    """The changes to the recipe, a JSON object, sent as text or as a file.
+
+    Raises HTTPException: 413 if it is too large, 422 for other JSON, for none, and for text that
+    no UTF-8 can hold.
+    """
     try:
-        if isinstance(said, UploadFile):
-            said = (await said.read(_RECIPE_BYTES + 1)).decode()
-        if len(said) > _RECIPE_BYTES:
+        text = (
+            recipe if isinstance(recipe, str) else (await recipe.read(_RECIPE_BYTES + 1)).decode()
+        )
+        if len(text) > _RECIPE_BYTES:
             raise refusal(413, f"the recipe is larger than {_RECIPE_BYTES} bytes")
-        changes = json.loads(said) if said.strip() else {}
+        changes = json.loads(text) if text.strip() else {}
         json.dumps(changes, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise refusal(422, f"the recipe is no JSON: {str(error)[:200]!r}") from error
@@ -125,7 +140,7 @@ async def _changes(form: FormData) -> dict[str, object]:
 
 
 def _pixels(data: bytes) -> int:
-    """How many pixels a picture's head promises; 0 where it cannot be read, which is said later."""
+    """How many pixels a picture's header declares; 0 where it cannot be read: `decoded` says so."""
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             return image.width * image.height

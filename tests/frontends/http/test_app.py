@@ -143,14 +143,14 @@ def test_a_long_outcome_is_cut_short_for_the_header():
         "notes": ["n" * 5000],
         "regions": [region] * 99,
     }
-    text = http_response.short(record)
+    text = http_response.outcome_header(record)
     assert len(text) <= http_response.HEADER_BYTES
     assert text.isascii()
     said = json.loads(text)
     assert len(said["regions"]) + said["regions_left_out"] == 99
     assert len(said["regions"]) > 10
     assert "regions_left_out" not in json.loads(
-        http_response.short({**record, "regions": [region]})
+        http_response.outcome_header({**record, "regions": [region]})
     )
 
 

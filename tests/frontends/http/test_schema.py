@@ -16,15 +16,15 @@ what is no text arrives as text, or does not arrive."""
 
 
 @pytest.mark.parametrize(
-    ("seconds", "token"),
-    [(8, ""), (4, "a-token-of-16-signs"), pytest.param(300, "", marks=pytest.mark.slow)],
+    ("examples", "token"),
+    [(50, ""), (20, "a-token-of-16-signs"), pytest.param(5000, "", marks=pytest.mark.slow)],
 )
-def test_no_request_makes_it_fail_or_say_what_its_schema_does_not(seconds, token, tmp_path):
+def test_no_request_makes_it_fail_or_say_what_its_schema_does_not(examples, token, tmp_path):
     app = make_app(fake_pipeline(), Limits(picture_bytes=100_000), token=token)
     with served(app) as home:
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{home}/openapi.json"]
         command += ["--checks", "all", "--exclude-checks", ",".join(CANNOT_HOLD), "--seed", "1"]
-        command += ["--max-examples", "100000", "--max-time", str(seconds), "--continue-on-failure"]
+        command += ["--max-examples", str(examples), "--continue-on-failure"]
         if token:
             command += ["--header", f"Authorization: Bearer {token}"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
