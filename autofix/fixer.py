@@ -53,14 +53,14 @@ class Fixer:
         `Fixer(inpaint__strength=0.3)`. Raises RecipeError, and ModelError where there is no model.
         """
         changes = {key.replace("__", "."): value for key, value in overrides.items()}
-        named = model is not None or "inpaint.model" in changes
+        named = model is not None or "model.name" in changes
         if (engine is not None) + (pipe is not None) + named > 1:
             raise RecipeError(
                 "only one of an engine, a pipeline and a model can inpaint",
                 "give either engine, pipe or model",
             )
         if model is not None:
-            changes["inpaint.model"] = model
+            changes["model.name"] = model
         chosen = load(recipe) if isinstance(recipe, str) else recipe
         self.recipe = chosen.override(changes) if changes else chosen
         self._toolbox = Toolbox(

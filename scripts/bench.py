@@ -97,16 +97,16 @@ def _recipe(given: dict[str, Any], boxes: Path) -> Recipe:
         # The plain loop turns no crop and skips none.
         "crop.align": "off",
         "crop.min_scale": 0,
-        "inpaint.model": model,
-        "inpaint.device": given["device"],
-        "inpaint.dtype": given["dtype"],
-        "inpaint.steps": given["steps"],
+        "model.name": model,
+        "device.name": given["device"],
+        "device.dtype": given["dtype"],
+        "sampling.steps": given["steps"],
         "inpaint.strength": given["strength"],
-        "inpaint.batch_size": given["batch"],
+        "device.batch_size": given["batch"],
         # A plain pipeline call counts its steps so.
-        "inpaint.step_count": "diffusers",
-        "inpaint.prompt": PROMPT,
-        "inpaint.negative_prompt": UNWANTED,
+        "sampling.step_count": "diffusers",
+        "prompt.positive": PROMPT,
+        "prompt.negative": UNWANTED,
     }
     if given["model"] in RANDOM:
         changes["check.enabled"] = False
@@ -156,7 +156,7 @@ class Bench:
     def batches(self) -> dict[str, float]:
         """Faces per second by batch size, boxes given; the sizes in turns."""
         sizes = [int(size) for size in self.given["batches"].split(",")]
-        recipes = {size: self.recipe.override({"inpaint.batch_size": size}) for size in sizes}
+        recipes = {size: self.recipe.override({"device.batch_size": size}) for size in sizes}
         for recipe in recipes.values():
             self._warm(recipe)
         runs = [

@@ -16,8 +16,9 @@ import numpy as np
 
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.imagefiles.files import find, read
-from autofix.settings.recipe import Check, Recipe
+from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load
+from autofix.settings.region_sections import Check
 from autofix.stages.check import check, score
 from autofix.values import Crop, Finding
 from checking.cases import (
@@ -114,7 +115,7 @@ def _labelled(
 
 def _painted(made: Sequence[Subject], model: Path, recipe: Recipe) -> dict[int, np.ndarray]:
     """The model's repaint of each, at strengths in rotation."""
-    engine = DiffusionEngine(model, recipe.inpaint)
+    engine = DiffusionEngine(model, recipe)
     painted: dict[int, np.ndarray] = {}
     for turn, strength in enumerate(STRENGTHS):
         mine = list(range(turn, len(made), len(STRENGTHS)))
@@ -126,7 +127,7 @@ def _painted(made: Sequence[Subject], model: Path, recipe: Recipe) -> dict[int, 
                 )
                 for i in part
             ]
-            patches = engine.repaint(crops, recipe.inpaint)
+            patches = engine.inpaint(crops, recipe)
             painted |= {i: patch.pixels for i, patch in zip(part, patches, strict=True)}
             click.echo(f"painted {len(painted)} of {len(made)}", err=True)
     return painted

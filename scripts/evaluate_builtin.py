@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import click
 
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from evaluation.bench import Bench, Measured
 from evaluation.drawing import faces_sheet, plot
 from evaluation.faces import MODELS, Judge, Original, spread
@@ -63,11 +63,11 @@ def main(
     """Measure, write OUT/evaluation.*, and print the tuned strength of each size of face."""
     if quick:
         count, sweep, sizes, strengths = 8, 4, (24.0, 64.0), (0.2, 0.4, 0.6)
-    settings = Inpaint(device=device)
+    settings = Recipe(device={"name": device})
     engine = DiffusionEngine(model, settings)
-    if engine.facts.size.native != NATIVE_PX:
+    if engine.info.size.native != NATIVE_PX:
         raise click.ClickException(
-            f"{model} works at {engine.facts.size.native} px, the held-out faces at {NATIVE_PX}"
+            f"{model} works at {engine.info.size.native} px, the held-out faces at {NATIVE_PX}"
         )
     _, held_out = split(read_portraits(data, MODELS / "face_detection_short_range.tflite"))
     with Judge() as judge:
@@ -109,7 +109,7 @@ def _evaluate(
     all_faces = {px: measured(chosen, px, alone[px], rough=True) for px in sizes}
     smooth = {px: measured(few, px, alone[px], rough=False) for px in sizes}
 
-    facts = bench.engine.facts
+    facts = bench.engine.info
     out.mkdir(parents=True, exist_ok=True)
     text = page(
         model=f"{facts.name}, {facts.identity}, {facts.steps} steps of the whole schedule",

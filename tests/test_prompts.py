@@ -13,7 +13,7 @@ from autofix.metadata import GenerationText
 from autofix.prompts import DEFAULTS, check, instruct, picture_seed
 from autofix.prompts.grammar import EXTREMES, MEASURES, parts
 from autofix.prompts.wildcards import draw
-from autofix.settings.recipe import Inpaint
+from autofix.settings.model_sections import Prompt
 from autofix.values import Region, SoftMask
 from tests.build import detection, region
 
@@ -32,7 +32,7 @@ def row(*, label="face"):
 
 def instructed(prompt="", *, regions=None, main=MAIN, seed=0, **more):
     chosen = row() if regions is None else regions
-    given = Inpaint(prompt=prompt, **more)
+    given = Prompt(positive=prompt, **more)
     return instruct(chosen, given, main=main, picture_wh=(200, 100), seed=seed)
 
 
@@ -189,7 +189,7 @@ def test_a_rule_that_does_not_hold_is_refused(rule, message):
     with pytest.raises(RecipeError, match=message):
         instructed(f"a [SEP:{rule}] b", regions=())
     with pytest.raises(RecipeError, match=message):
-        check(Inpaint(negative_prompt=f"[SEP:{rule}]"))
+        check(Prompt(negative=f"[SEP:{rule}]"))
 
 
 @pytest.mark.parametrize("text", ["[sep] a", "[SEP a", "(a:1.2) BREAK [b] <lora:x:1>", "a | b"])
@@ -272,7 +272,7 @@ def test_choices_that_do_not_hold_are_refused(prompt, message):
     with pytest.raises(RecipeError, match=message):
         instructed(prompt, regions=())
     with pytest.raises(RecipeError, match=message):
-        check(Inpaint(negative_prompt=prompt))
+        check(Prompt(negative=prompt))
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_a_changed_file_is_read_again(wildcards):
 )
 def test_wildcards_that_do_not_hold_are_refused_before_they_are_drawn(wildcards, prompt, message):
     with pytest.raises(RecipeError, match=message):
-        check(Inpaint(prompt=f"x [SEP] {prompt}", wildcards=str(wildcards)))
+        check(Prompt(positive=f"x [SEP] {prompt}", wildcards=str(wildcards)))
 
 
 @pytest.mark.parametrize("prompt", ["__../hair__", "__/etc/passwd__", "____", "a__", "__a b__"])

@@ -16,7 +16,7 @@ from autofix.errors import AutofixError
 from detectors.isolation import light_imports
 
 if TYPE_CHECKING:
-    from autofix.engines.base import EngineFacts
+    from autofix.engines.base import ModelInfo
     from autofix.pipeline.toolbox import Toolbox
 
 LIBRARIES = {
@@ -117,7 +117,7 @@ def _device(toolbox: Toolbox) -> str:
 
     from autofix.engines.devices import device_and_dtype
 
-    device, dtype = device_and_dtype(toolbox.recipe.inpaint)
+    device, dtype = device_and_dtype(toolbox.recipe.device)
     return f"device {device}, {dtype}, {torch.get_num_threads()} threads{_memory(device)}"
 
 
@@ -144,13 +144,13 @@ def _model(toolbox: Toolbox) -> str:
         f"{sampler}"
     )
     strength = max(value for _, value in facts.tuned)
-    done = plan_of(strength, toolbox.recipe.inpaint, facts).done
+    done = plan_of(strength, toolbox.recipe.sampling, facts).done
     how = "as A1111 counts" if facts.step_count == "a1111" else "strength x steps"
     told.append(f"strength {strength:g} of {facts.steps} steps is {done} denoising steps ({how})")
     return "\n  ".join(told)
 
 
-def _strengths(facts: EngineFacts) -> str:
+def _strengths(facts: ModelInfo) -> str:
     """The tuned strengths in words: 0.4, or 0.5 at 24 px, 0.3 at 96 px."""
     if len(facts.tuned) == 1:
         return f"{facts.tuned[0][1]:g}"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from autofix.errors import UsageError
 from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -17,15 +24,15 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--sort": ("choose.sort", "ORDER", "none, left-right, center-edge, area."),
     "--limit": ("choose.limit", "N", "Repaint at most so many a picture, the largest."),
     "--model": (
-        "inpaint.model",
+        "model.name",
         "NAME|DIR|FILE|ID",
         "builtin, null, a diffusers folder, a checkpoint file, a hub id.",
     ),
-    "--revision": ("inpaint.revision", "NAME", "Hub id: its branch, tag or commit."),
-    "--vae": ("inpaint.vae", "DIR|FILE", "A VAE in place of the model's own."),
-    "--clip-skip": ("inpaint.clip_skip", "N", "CLIP skip, as A1111 counts."),
-    "--prompt": ("inpaint.prompt", "TEXT", "What to paint."),
-    "--negative-prompt": ("inpaint.negative_prompt", "TEXT", "What not to paint."),
+    "--revision": ("model.revision", "NAME", "Hub id: its branch, tag or commit."),
+    "--vae": ("model.vae", "DIR|FILE", "A VAE in place of the model's own."),
+    "--clip-skip": ("model.clip_skip", "N", "CLIP skip, as A1111 counts."),
+    "--prompt": ("prompt.positive", "TEXT", "What to paint."),
+    "--negative-prompt": ("prompt.negative", "TEXT", "What not to paint."),
     "--strength": ("inpaint.strength", "0..1[,...]", "Denoising strength, or one for each cycle."),
     "--cycles": ("inpaint.cycles", "N", "Repaint so many times over."),
     "--candidates": ("inpaint.candidates", "N", "Repaint with N seeds, keep the best."),
@@ -34,9 +41,9 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
         "KIND",
         "original, fill, latent-noise, latent-nothing.",
     ),
-    "--steps": ("inpaint.steps", "N", "Sampling steps at strength 1."),
-    "--cfg": ("inpaint.cfg", "X", "CFG scale."),
-    "--sampler": ("inpaint.sampler", "NAME", "Sampler by A1111's name."),
+    "--steps": ("sampling.steps", "N", "Sampling steps at strength 1."),
+    "--cfg": ("sampling.cfg", "X", "CFG scale."),
+    "--sampler": ("sampling.sampler", "NAME", "Sampler by A1111's name."),
     "--area": ("crop.area", "AREA", "only-masked or whole-picture."),
     "--upscaler": ("crop.upscaler", "FILE", "ESRGAN-type model that scales crops up."),
     "--size": ("crop.size", "N|WxH", "Working size; auto is the model's native one."),
@@ -46,21 +53,21 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--padding": ("crop.padding", "PX|%", "Only masked padding."),
     "--confidence": ("detect.confidence", "0..1", "Least score of a detection."),
     "--seed": ("seed", "N", "Region n is painted with seed + n."),
-    "--batch-size": ("inpaint.batch_size", "auto|N", "Faces repainted at once."),
-    "--device": ("inpaint.device", "NAME", "auto, cpu, cuda, cuda:1, mps."),
-    "--dtype": ("inpaint.dtype", "NAME", "auto, float32, float16, bfloat16."),
-    "--vram": ("inpaint.vram", "HOW", "auto, low (offload parts), min (offload layers)."),
+    "--batch-size": ("device.batch_size", "auto|N", "Faces repainted at once."),
+    "--device": ("device.name", "NAME", "auto, cpu, cuda, cuda:1, mps."),
+    "--dtype": ("device.dtype", "NAME", "auto, float32, float16, bfloat16."),
+    "--vram": ("device.vram", "HOW", "auto, low (offload parts), min (offload layers)."),
 }
 """Option -> (recipe key, what it takes, help). Values are checked by the recipe alone."""
 
 NUMBERS = {
     "inpaint.strength",
-    "inpaint.steps",
-    "inpaint.cfg",
+    "sampling.steps",
+    "sampling.cfg",
     "inpaint.cycles",
     "inpaint.candidates",
-    "inpaint.clip_skip",
-    "inpaint.batch_size",
+    "model.clip_skip",
+    "device.batch_size",
     "detect.confidence",
     "choose.limit",
     "seed",
@@ -70,14 +77,14 @@ LISTS = {"choose.faces", "inpaint.strength"}
 
 FLAGS: dict[str, tuple[tuple[str, ...], object, str]] = {
     "--no-check": (("check.enabled",), False, "Paste whatever comes out."),
-    "--soft": (("inpaint.soft",), True, "Soft inpainting."),
+    "--soft": (("soft.enabled",), True, "Soft inpainting."),
     "--turns": (("detect.turns",), True, "Find things that lie on their side or head too."),
     "--trust-pickle": (
-        ("detect.trust_pickle", "inpaint.trust_pickle"),
+        ("detect.trust_pickle", "model.trust_pickle"),
         True,
         "Load model files that can run code.",
     ),
-    "--compile": (("inpaint.compile",), True, "torch.compile the model: for long runs on a GPU."),
+    "--compile": (("device.compile",), True, "torch.compile the model: for long runs on a GPU."),
 }
 """Option -> (recipe keys, the value it sets, help)."""
 
@@ -94,6 +101,13 @@ def recipe_options(command: Command) -> Command:
         multiple=True,
         metavar="NAME|FILE",
         help="A name of `autofix weights list`, a .pt or .onnx file, or scripted:boxes.json.",
+    )(command)
+    command = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any setting of `autofix recipe show face`, as crop.min_scale=0.",
     )(command)
     command = click.option(
         "--controlnet",
@@ -129,11 +143,27 @@ def stated_changes(given: dict[str, Any]) -> dict[str, object]:
     for option, (keys, sets, _) in FLAGS.items():
         if given.pop(_parameter(option)):
             changes |= dict.fromkeys(keys, sets)
+    for text in given.pop("settings"):
+        changes |= _parse_setting(text)
     if detectors := given.pop("detectors"):
         changes["detect.detectors"] = list(detectors)
     if controls := given.pop("controlnet"):
         changes["inpaint.control"] = list(controls)
     return changes
+
+
+def _parse_setting(text: str) -> dict[str, object]:
+    """KEY=VALUE as a recipe's key and value; the value is TOML, or else a text as it stands.
+
+    Raises UsageError.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text!r} is no KEY=VALUE", "write it as --set crop.min_scale=0")
+    try:
+        return {key.strip(): tomllib.loads(f"value = {value}")["value"]}
+    except tomllib.TOMLDecodeError:
+        return {key.strip(): value.strip()}
 
 
 def _parameter(option: str) -> str:

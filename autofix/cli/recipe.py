@@ -36,7 +36,7 @@ def check(file: str) -> None:
 
     recipe = recipes.load(file)
     for each in recipe.each:
-        check_prompts(each.inpaint)
+        check_prompts(each.prompt)
     click.echo(f"{file} holds; its fingerprint is {recipe.fingerprint}")
 
 

@@ -70,7 +70,7 @@ def tell(
 def tell_unread_prompts(pipeline: Pipeline) -> None:
     """Say on stderr which models do not read the prompts they are given."""
     for one in pipeline.passes():
-        if one.recipe.inpaint.prompt and not one.info.reads_prompt:
+        if one.recipe.prompt.positive and not one.info.reads_prompt:
             click.echo(f"{one.info.name} does not read the prompt", err=True)
 
 

@@ -29,7 +29,7 @@ from autofix.frontends.files.output_lock import held
 from autofix.imagefiles.files import Found, find, shown, sweep
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
-from autofix.settings.recipe import Check
+from autofix.settings.region_sections import Check
 
 
 @click.command()

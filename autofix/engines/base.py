@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autofix.settings.recipe import PADDING, Inpaint
+from autofix.settings.recipe import Recipe
+from autofix.settings.region_sections import PADDING
 from autofix.settings.units import Share
 from autofix.values import Crop, Patch
 
@@ -24,7 +25,7 @@ class SizeRule:
 
 
 @dataclass(frozen=True)
-class EngineFacts:
+class ModelInfo:
     """What can be told of an engine before its weights are loaded.
 
     `faithful`: it is shown the crop itself and keeps to it; a common checkpoint paints freely.
@@ -63,13 +64,13 @@ class Engine(Protocol):
     """Repaints Crops. Cheap to make: weights are loaded at the first `repaint`."""
 
     @property
-    def facts(self) -> EngineFacts: ...
+    def info(self) -> ModelInfo: ...
 
-    def check(self, settings: Inpaint) -> None:
-        """Raises UsageError for settings that it cannot obey. Loads no weights."""
+    def check(self, recipe: Recipe) -> None:
+        """Raises UsageError for recipe that it cannot obey. Loads no weights."""
         ...
 
-    def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
+    def inpaint(self, crops: Sequence[Crop], recipe: Recipe) -> list[Patch]:
         """One Patch a Crop, in order, as one batch of equal size and strength.
 
         A Patch depends on its own Crop and seed; batch mates move it by rounding at most. Values

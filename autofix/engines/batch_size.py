@@ -11,7 +11,7 @@ from autofix.engines.base import Engine
 from autofix.engines.memory import free
 from autofix.errors import EngineError
 from autofix.geometry import Window
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from autofix.values import Crop, Region, SoftMask
 from detectors.detection import Detection
 
@@ -26,7 +26,7 @@ STEPS = 4
 def fastest_batch(
     engine: Engine,
     size_wh: tuple[int, int],
-    settings: Inpaint,
+    recipe: Recipe,
     *,
     now: Callable[[], float] = time.perf_counter,
 ) -> int:
@@ -35,13 +35,13 @@ def fastest_batch(
     Ends where a larger batch is no longer worth it, or where memory ends; where not even one fits,
     gives 1. Takes a few seconds on a GPU, and the weights are loaded for it.
     """
-    few = settings.model_copy(update={"steps": STEPS, "step_count": "exact"})
+    few = recipe.with_values("sampling", steps=STEPS, step_count="exact")
     best, seconds = 1, float("inf")
     try:
-        engine.repaint(_crops(1, size_wh), few)  # what is slow the first time only
+        engine.inpaint(_crops(1, size_wh), few)  # what is slow the first time only
         for count in SIZES:
             started = now()
-            engine.repaint(_crops(count, size_wh), few)
+            engine.inpaint(_crops(count, size_wh), few)
             each = (now() - started) / count
             if each > WORTH * seconds:
                 break

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from autofix.engines.memory import Vram, causes, fit, out_of_memory
 from autofix.errors import ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.model_sections import Device
 from detectors.isolation import light_imports
 
 Precision = Literal["own", "vae", "float32"]
@@ -19,7 +19,7 @@ PRECISIONS: tuple[Precision, ...] = ("own", "vae", "float32")
 _log = logging.getLogger("autofix")
 
 
-def device_and_dtype(settings: Inpaint, *, transformer: bool = False) -> tuple[str, Any]:
+def device_and_dtype(settings: Device, *, transformer: bool = False) -> tuple[str, Any]:
     """What "auto" means on this machine: cuda, else mps, else cpu, and the precision there.
 
     float16 on cuda and mps; bfloat16 for `transformer` families (SD3, Flux, Qwen-Image, ...), made
@@ -29,7 +29,7 @@ def device_and_dtype(settings: Inpaint, *, transformer: bool = False) -> tuple[s
     _import_torch()
     import torch
 
-    device = settings.device
+    device = settings.name
     if device == "auto":
         mps = torch.backends.mps.is_available()
         device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
@@ -54,7 +54,7 @@ def _import_torch() -> None:
         import torch  # noqa: F401
 
 
-def settle(pipe: Any, settings: Inpaint, *, vram: Vram, precision: Precision) -> Vram:
+def settle(pipe: Any, settings: Device, *, vram: Vram, precision: Precision) -> Vram:
     """Make a pipeline just loaded ready to paint: in its precision, on its device, fast there.
 
     Returns the rung of memory.LADDER it stands on: lower than `vram` where the device is too small.

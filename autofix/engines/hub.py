@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from autofix.engines.checkpoints.weight_file import SAFE
 from autofix.engines.devices import device_and_dtype
 from autofix.errors import ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 
 INDEX = "model_index.json"
 
@@ -24,9 +24,7 @@ _CONFIGS = (".json", ".txt", ".model", ".jinja", ".toml")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
-def fetch(
-    name: str, settings: Inpaint, *, offline: bool, endpoint: str | None, weights: bool
-) -> Path:
+def fetch(name: str, recipe: Recipe, *, offline: bool, endpoint: str | None, weights: bool) -> Path:
     """The copy's folder: from the local cache where it is there whole, else downloaded.
 
     Only what is needed is fetched: configs, and safetensors weights in half precision where that
@@ -40,7 +38,7 @@ def fetch(
         RevisionNotFoundError,
     )
 
-    revision = settings.revision or None
+    revision = recipe.model.revision or None
     at = f"{name!r}" + (f", revision {revision!r}," if revision else "")
     try:
         copy = Path(snapshot_download(name, revision=revision, local_files_only=True))
@@ -61,7 +59,7 @@ def fetch(
         index = hf_hub_download(name, INDEX, revision=revision, endpoint=endpoint)
         components = _components(Path(index))
         listed = HfApi(endpoint=endpoint).list_repo_files(name, revision=revision)
-        wanted = needed(listed, components, half=_is_half(settings, components), weights=weights)
+        wanted = needed(listed, components, half=_is_half(recipe, components), weights=weights)
         if not wanted:
             raise ModelError(
                 f"hub model {at} has no safetensors weights, only pickles",
@@ -168,8 +166,8 @@ def _components(index: Path) -> list[str]:
     ]
 
 
-def _is_half(settings: Inpaint, components: Sequence[str]) -> bool:
-    dtype = device_and_dtype(settings, transformer="unet" not in components)[1]
+def _is_half(recipe: Recipe, components: Sequence[str]) -> bool:
+    dtype = device_and_dtype(recipe.device, transformer="unet" not in components)[1]
     return str(dtype) != "torch.float32"
 
 

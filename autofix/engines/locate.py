@@ -12,8 +12,8 @@ from autofix.engines.checkpoints.weight_file import PICKLES, SAFE, check_kind
 from autofix.engines.hub import fetch
 from autofix.engines.restoration.engine import is_restoration
 from autofix.errors import ModelError
-from autofix.settings.recipe import Inpaint
-from autofix.settings.user_config import ModelFolders
+from autofix.settings.model_folders import ModelFolders
+from autofix.settings.recipe import Recipe
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -45,7 +45,7 @@ class Source:
 
 def resolve(
     text: str,
-    settings: Inpaint,
+    recipe: Recipe,
     folders: ModelFolders,
     *,
     offline: bool = False,
@@ -65,17 +65,17 @@ def resolve(
     if path.is_dir():
         return Source("folder", path)
     if path.is_file():
-        return _file(path, settings)
+        return _file(path, recipe)
     if _HUB_ID.fullmatch(given) and path.suffix.lower() not in (SAFE, *PICKLES):
-        copy = fetch(given, settings, offline=offline, endpoint=endpoint, weights=weights)
-        return Source("hub", copy, given, settings.revision)
+        copy = fetch(given, recipe, offline=offline, endpoint=endpoint, weights=weights)
+        return Source("hub", copy, given, recipe.model.revision)
     raise _unknown(text, given, folders)
 
 
-def _file(path: Path, settings: Inpaint) -> Source:
+def _file(path: Path, recipe: Recipe) -> Source:
     if path.suffix.lower() != ".ckpt" and is_restoration(path):
         return Source("restoration", path)
-    check_kind(path, trust_pickle=settings.trust_pickle)
+    check_kind(path, trust_pickle=recipe.model.trust_pickle)
     return Source("checkpoint", path)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autofix.engines.base import EngineFacts, SizeRule
+from autofix.engines.base import ModelInfo, SizeRule
 from autofix.engines.checkpoints.families import FAMILIES, Checkpoint, Family, family_of
 from autofix.errors import ModelError
-from autofix.settings.recipe import PADDING
+from autofix.settings.region_sections import PADDING
 from autofix.settings.units import Share, parse_length
 
 if sys.version_info >= (3, 11):
@@ -37,7 +37,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     return _json(index)
 
 
-def read_facts(folder: Path, name: str = "") -> EngineFacts:
+def read_facts(folder: Path, name: str = "") -> ModelInfo:
     """Name, sizes and defaults of the model in a diffusers folder. Raises ModelError."""
     index = read_index(folder)
     own = read_own(folder)
@@ -51,7 +51,7 @@ def read_facts(folder: Path, name: str = "") -> EngineFacts:
     given = _defaults(family) | {key: own[key] for key in ("steps", "sampler") if own.get(key)}
     if own.get("strength"):
         given["tuned"] = _tuned(own["strength"], folder / OWN_FACTS)
-    return EngineFacts(
+    return ModelInfo(
         name=name,
         identity=identity(folder),
         size=SizeRule(own.get("native_size", side * scale), max(8, 2 * scale)),
@@ -69,10 +69,10 @@ def read_facts(folder: Path, name: str = "") -> EngineFacts:
     )
 
 
-def checkpoint_facts(path: Path, found: Checkpoint) -> EngineFacts:
+def checkpoint_facts(path: Path, found: Checkpoint) -> ModelInfo:
     """The same of a checkpoint file whose header was read."""
     family = FAMILIES[found.family]
-    return EngineFacts(
+    return ModelInfo(
         name=path.stem,
         identity=identity(path),
         size=SizeRule(found.native, 16),
@@ -81,7 +81,7 @@ def checkpoint_facts(path: Path, found: Checkpoint) -> EngineFacts:
     )
 
 
-def pipeline_facts(pipe: Any) -> EngineFacts:
+def pipeline_facts(pipe: Any) -> ModelInfo:
     """The same of a loaded pipeline, from its configs. Raises ModelError for one without a VAE."""
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
     scale = getattr(pipe, "vae_scale_factor", None)
@@ -93,7 +93,7 @@ def pipeline_facts(pipe: Any) -> EngineFacts:
     side = getattr(pipe, "default_sample_size", None) or denoiser.config.get("sample_size", 64)
     side = min(side) if isinstance(side, list | tuple) else side
     name = Path(str(pipe.config.get("_name_or_path") or "")).name or type(pipe).__name__
-    return EngineFacts(
+    return ModelInfo(
         name=name,
         identity=f"{type(pipe).__name__} {name}",
         size=SizeRule(side * scale, max(8, 2 * scale)),
@@ -104,7 +104,7 @@ def pipeline_facts(pipe: Any) -> EngineFacts:
 
 
 def _defaults(family: Family | None) -> dict[str, Any]:
-    """What a family says that EngineFacts tells; nothing of an unknown one."""
+    """What a family says that ModelInfo tells; nothing of an unknown one."""
     if family is None:
         return {}
     said: dict[str, Any] = {"family": family.title, "encoders": family.encoders}
@@ -120,7 +120,7 @@ def _scale(vae: Mapping[str, Any]) -> int:
 
 
 def _tuned(strength: Any, path: Path) -> tuple[tuple[float, float], ...]:
-    """One strength, or pairs [face px, strength], as EngineFacts has them."""
+    """One strength, or pairs [face px, strength], as ModelInfo has them."""
     try:
         pairs = strength if isinstance(strength, list) else [[0, strength]]
         table = tuple(sorted((float(px), float(value)) for px, value in pairs))

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autofix.engines.base import EngineFacts, SizeRule
-from autofix.settings.recipe import Inpaint
+from autofix.engines.base import ModelInfo, SizeRule
+from autofix.settings.recipe import Recipe
 from autofix.values import Crop, Patch
 
 
 class NullEngine:
     """Gives every crop back as it was. Takes any size that is a multiple of 8."""
 
-    facts = EngineFacts(name="null", identity="null", size=SizeRule(512), reads_prompt=False)
+    info = ModelInfo(name="null", identity="null", size=SizeRule(512), reads_prompt=False)
 
-    def check(self, settings: Inpaint) -> None:
+    def check(self, recipe: Recipe) -> None:
         """Nothing can be wrong."""
 
-    def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
+    def inpaint(self, crops: Sequence[Crop], recipe: Recipe) -> list[Patch]:
         """The crops' own pixels."""
         return [
             Patch(

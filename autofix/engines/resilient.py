@@ -9,11 +9,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from autofix.engines.base import Engine, EngineFacts
+from autofix.engines.base import Engine, ModelInfo
 from autofix.engines.devices import PRECISIONS, Precision
 from autofix.engines.memory import causes, free, out_of_memory
 from autofix.errors import EngineError, UsageError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from autofix.values import Crop, Patch
 
 Answer = Patch | EngineError
@@ -68,40 +68,38 @@ class Resilient:
         self._in_vain = 0
 
     @property
-    def facts(self) -> EngineFacts:
+    def info(self) -> ModelInfo:
         """The engine's own."""
-        return self.engine.facts
+        return self.engine.info
 
-    def check(self, settings: Inpaint) -> None:
+    def check(self, recipe: Recipe) -> None:
         """See `Engine.check`."""
-        self.engine.check(settings)
+        self.engine.check(recipe)
 
     def close(self) -> None:
         """Close the engine."""
         self.engine.close()
 
-    def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
-        """See `Engine.repaint`: raises what `repaint_each` says of the first that failed."""
+    def inpaint(self, crops: Sequence[Crop], recipe: Recipe) -> list[Patch]:
+        """See `Engine.inpaint`: raises what `inpaint_each` says of the first that failed."""
         patches = []
-        for answer in self.repaint_each(crops, settings):
+        for answer in self.inpaint_each(crops, recipe):
             if isinstance(answer, EngineError):
                 raise answer
             patches.append(answer)
         return patches
 
-    def repaint_each(self, crops: Sequence[Crop], settings: Inpaint) -> list[Answer]:
+    def inpaint_each(self, crops: Sequence[Crop], recipe: Recipe) -> list[Answer]:
         """A Patch a Crop, finite and not black, or why there is none; in order.
 
-        Crops have one size and strength. Raises UsageError for settings or a model that cannot
+        Crops have one size and strength. Raises UsageError for recipe or a model that cannot
         work at all.
         """
-        answers = self._painted(crops, settings)
-        answers = self._mended(answers, crops, settings)
+        answers = self._painted(crops, recipe)
+        answers = self._mended(answers, crops, recipe)
         return [_judged(answer) for answer in answers]
 
-    def _mended(
-        self, answers: list[Answer], crops: Sequence[Crop], settings: Inpaint
-    ) -> list[Answer]:
+    def _mended(self, answers: list[Answer], crops: Sequence[Crop], recipe: Recipe) -> list[Answer]:
         """The answers, those that higher precision may help replaced by what came of it."""
         before, helped = self._precision, ""
         for precision in PRECISIONS[PRECISIONS.index(before) + 1 :]:
@@ -109,7 +107,7 @@ class Resilient:
             if not poor or self._in_vain >= IN_VAIN or not self._turn(precision):
                 continue
             reason = _reason(answers[poor[0]])
-            again = self._painted([crops[n] for n in poor], settings)
+            again = self._painted([crops[n] for n in poor], recipe)
             for n, answer in zip(poor, again, strict=True):
                 if isinstance(answer, Patch) and not _fault(answer):
                     answers[n] = answer
@@ -132,7 +130,7 @@ class Resilient:
         return True
 
     def _painted(
-        self, crops: Sequence[Crop], settings: Inpaint, *, alone: bool = False
+        self, crops: Sequence[Crop], recipe: Recipe, *, alone: bool = False
     ) -> list[Answer]:
         """An answer a crop, in batches as large as there is memory for."""
         answers: list[Answer] = []
@@ -140,7 +138,7 @@ class Resilient:
         while rest := crops[len(answers) :]:
             size_wh = rest[0].window.size_wh
             batch = rest[: self._limits.get(size_wh, len(rest))]
-            painted = self._attempt(batch, settings, alone=alone)
+            painted = self._attempt(batch, recipe, alone=alone)
             if painted is not None:
                 answers += painted
                 if halved:
@@ -169,17 +167,17 @@ class Resilient:
         return True
 
     def _attempt(
-        self, batch: Sequence[Crop], settings: Inpaint, *, alone: bool
+        self, batch: Sequence[Crop], recipe: Recipe, *, alone: bool
     ) -> list[Answer] | None:
         """An answer a crop; None where memory does not suffice.
 
         No exception outlives this: its traceback would hold what the batch took of the memory.
         """
         try:
-            patches = self.engine.repaint(batch, settings)
+            patches = self.engine.inpaint(batch, recipe)
             if len(patches) != len(batch):
                 raise EngineError(
-                    f"{self.facts.name} gave {len(patches)} patches for {len(batch)} crops",
+                    f"{self.info.name} gave {len(patches)} patches for {len(batch)} crops",
                     "report it to the engine's maker",
                 )
             return list(patches)
@@ -192,7 +190,7 @@ class Resilient:
             answer = _told(error)
         if alone or isinstance(answer, _HalfError):
             return [answer for _ in batch]
-        return [each for crop in batch for each in self._painted([crop], settings, alone=True)]
+        return [each for crop in batch for each in self._painted([crop], recipe, alone=True)]
 
 
 def _told(error: Exception) -> EngineError:

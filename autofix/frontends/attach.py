@@ -133,11 +133,10 @@ class _Outputs(tuple[Any, ...]):
 
 
 def _stated(recipe: Recipe) -> set[str]:
-    """The settings of [inpaint] that the recipe itself sets, for all or some passes."""
-    own = {
-        name for name in recipe.inpaint.model_fields_set if getattr(recipe.inpaint, name) != "auto"
-    }
-    return own.union(*(each.get("inpaint", {}) for each in recipe.passes))
+    """The settings of [sampling] that the recipe itself sets, for all or some passes."""
+    own = recipe.sampling.model_fields_set
+    own = {name for name in own if getattr(recipe.sampling, name) != "auto"}
+    return own.union(*(one.get("sampling", {}) for one in recipe.passes))
 
 
 def _changes(call: Call, stated: set[str]) -> dict[str, object]:
@@ -145,9 +144,9 @@ def _changes(call: Call, stated: set[str]) -> dict[str, object]:
     scale, steps = call.get("guidance_scale"), call.get("num_inference_steps")
     found: dict[str, object] = {}
     if isinstance(scale, float | int) and 0 <= scale <= 100 and "cfg" not in stated:
-        found["inpaint.cfg"] = scale
+        found["sampling.cfg"] = scale
     if isinstance(steps, int) and 1 <= steps <= 1000 and "steps" not in stated:
-        found["inpaint.steps"] = steps
+        found["sampling.steps"] = steps
     return found
 
 

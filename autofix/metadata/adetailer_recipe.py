@@ -11,7 +11,8 @@ from autofix.engines.diffusion.samplers import check_sampler
 from autofix.errors import RecipeError
 from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, Args
 from autofix.metadata.controlnet import controlnet_args, controls_of
-from autofix.settings.recipe import PADDING, Detect, Recipe
+from autofix.settings.recipe import Recipe
+from autofix.settings.region_sections import PADDING, Detect
 from autofix.settings.units import Share
 from autofix.values import Region, RegionResult
 
@@ -33,8 +34,8 @@ _CONFIDENCE = {"blazeface": 0.75, "blazeface-full": 0.75, "hands": 0.75}  # thei
 _MERGES = {"None": "none", "Merge": "merge", "Merge and Invert": "merge-invert"}
 _SAME = ("Use same scheduler", "Automatic", "")
 _ELSEWHERE = {
-    "ad_checkpoint": "name a diffusers folder in inpaint.model",
-    "ad_vae": "put it into the diffusers folder that inpaint.model names",
+    "ad_checkpoint": "name a diffusers folder in model.name",
+    "ad_vae": "put it into the diffusers folder that model.name names",
     "ad_noise_multiplier": "raise inpaint.strength for more change",
     "ad_clip_skip": "autofix takes the model's own",
 }
@@ -51,7 +52,7 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
     not know, its parts are those that the things got, in order.
     """
     detect, choose, mask, crop = recipe.detect, recipe.choose, recipe.mask, recipe.crop
-    inpaint = recipe.inpaint
+    prompt, sampling, inpaint = recipe.prompt, recipe.sampling, recipe.inpaint
     painted = [result.region for result in results if result.status == "fixed"]
     side = max(painted[0].detection.width, painted[0].detection.height) if painted else _SIDE
 
@@ -61,10 +62,8 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
     args: dict[str, Any] = {
         "ad_model": ", ".join(map(_model, detect.detectors)),
         "ad_model_classes": ", ".join(detect.classes),
-        "ad_prompt": _prompt(inpaint.prompt, [r.region.prompt for r in results]),
-        "ad_negative_prompt": _prompt(
-            inpaint.negative_prompt, [r.region.negative_prompt for r in results]
-        ),
+        "ad_prompt": _prompt(prompt.positive, [r.region.prompt for r in results]),
+        "ad_negative_prompt": _prompt(prompt.negative, [r.region.negative_prompt for r in results]),
         "ad_confidence": _confidence(detect),
         "ad_mask_filter_method": choose.limit_by.capitalize(),
         "ad_mask_k": choose.limit,
@@ -82,7 +81,7 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
     if crop.size != "auto":
         args["ad_use_inpaint_width_height"] = True
         args["ad_inpaint_width"], args["ad_inpaint_height"] = crop.size
-    own = (("steps", inpaint.steps), ("sampler", inpaint.sampler), ("cfg_scale", inpaint.cfg))
+    own = (("steps", sampling.steps), ("sampler", sampling.sampler), ("cfg_scale", sampling.cfg))
     for name, value in own:
         if value != "auto":
             args |= {f"ad_use_{name}": True, f"ad_{name}": value}
@@ -106,7 +105,7 @@ def settings_of(args: Args, main: Mapping[str, Any]) -> tuple[Settings, list[str
             own["sampler"] = check_sampler(sampler)
         except RecipeError as error:
             notes.append(f"sampler {sampler!r} is none of ours: {error.advice}")
-    settings["inpaint"] |= own
+    settings["sampling"] |= own
     if controls := controls_of(given, notes):
         settings["inpaint"]["control"] = controls
     lost = [arg for arg in _ELSEWHERE if given[arg.replace("ad_", "ad_use_", 1)]]
@@ -145,11 +144,12 @@ def _sections(given: Args, detector: str) -> Settings:
             "area": "only-masked" if given["ad_inpaint_only_masked"] else "whole-picture",
             "padding": given["ad_inpaint_only_masked_padding"],
         },
-        "inpaint": {
-            "prompt": given["ad_prompt"],
-            "negative_prompt": given["ad_negative_prompt"],
-            "strength": given["ad_denoising_strength"],
+        "prompt": {
+            "positive": given["ad_prompt"],
+            "negative": given["ad_negative_prompt"],
         },
+        "sampling": {},
+        "inpaint": {"strength": given["ad_denoising_strength"]},
     }
 
 

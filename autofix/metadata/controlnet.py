@@ -9,7 +9,7 @@ from typing import Any
 
 from autofix.engines.diffusion.control_preprocess import MODULES, module_of
 from autofix.metadata.adetailer_infotext import DEFAULTS, Args
-from autofix.settings.recipe import Control
+from autofix.settings.model_sections import Control
 
 _NEAREST = {
     "inpaint_only+lama": "inpaint_only",

@@ -16,7 +16,8 @@ from autofix.imagefiles.discovery import shown
 from autofix.metadata import GenerationText, parse_generation, read_infotext, read_record
 from autofix.metadata.adetailer_infotext import tabs_of
 from autofix.metadata.adetailer_recipe import Settings, sampler_name, settings_of
-from autofix.settings.recipe import Recipe, parse
+from autofix.settings.recipe import Recipe, parse, with_new_names
+from autofix.settings.recipe_toml import build, differences
 
 _WHAT = "a picture, an infotext or ADetailer's API arguments"
 
@@ -29,9 +30,9 @@ class Imported:
     notes: tuple[str, ...] = ()
 
     def to_toml(self) -> str:
-        """The settings that differ from the defaults, under the notes as comments."""
+        """The settings that differ from recipe face's, under the notes as comments."""
         lines = [f"# {_one_line(note)}" for note in self.notes]
-        data = self.recipe.model_dump(mode="json", exclude_defaults=True)
+        data = differences(self.recipe)
         return "\n".join([*lines, _encodable(tomli_w.dumps(data))])
 
 
@@ -86,11 +87,12 @@ def _of_json(data: Any, path: Path) -> Imported:
 
 def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
     """The recipe of a record, without the leave to run code that a stranger's file may ask for."""
+    settings = with_new_names(settings)
     data = {key: value for key, value in settings.items() if key != "passes"}
     passes = settings.get("passes", [])
     notes: list[str] = []
     for each in (data, *(passes if isinstance(passes, list) else [])):
-        for name in ("detect", "inpaint"):
+        for name in ("detect", "model"):
             section = each.get(name) if isinstance(each, Mapping) else None
             if isinstance(section, Mapping) and section.get("trust_pickle"):
                 each[name] = {k: v for k, v in section.items() if k != "trust_pickle"}
@@ -123,16 +125,15 @@ def _of_tabs(tabs: Sequence[Mapping[str, Any]], main: Mapping[str, Any], path: P
         settings, missing = settings_of(tab, main)
         passes.append(_minimal(settings, path))
         notes += missing
-    notes.append("ADetailer paints with the web UI's model: name yours in inpaint.model")
+    notes.append("ADetailer paints with the web UI's model: name yours in model.name")
     name = {"name": path.stem}
     one = {**name, **passes[0]} if len(passes) == 1 else {**name, "passes": passes}
-    return Imported(parse(one, origin=shown(path)), tuple(dict.fromkeys(notes)))
+    return Imported(build(one, origin=shown(path)), tuple(dict.fromkeys(notes)))
 
 
 def _minimal(settings: Settings, path: Path) -> dict[str, Any]:
-    """The settings as a recipe states them, without those that are defaults anyway."""
-    recipe = parse(settings, origin=shown(path))
-    return recipe.model_dump(mode="json", exclude_defaults=True)
+    """The settings as a recipe file states them: where they differ from recipe face's."""
+    return differences(parse(settings, origin=shown(path)))
 
 
 def _request(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
 from autofix.engines.model_info import identity
 from autofix.errors import ModelError
+from autofix.settings.model_folders import Kind, model_folders
 from autofix.settings.recipe import Recipe
-from autofix.settings.user_config import Kind, model_folders
 
 
 def files_identity(recipe: Recipe) -> str:
-    """Changes with any of the files, in words without spaces; see `engines.facts.identity`.
+    """Changes with any of the files, in words without spaces; see `engines.info.identity`.
 
     What is not there is left out: whoever opens it says so. Weights from the manifest have one
     content for each version of autofix, and LoRAs that a picture's own prompt names are its own.
@@ -34,6 +34,6 @@ def _files(recipe: Recipe) -> Iterator[Path]:
                 yield found
     if (upscaler := Path(recipe.crop.upscaler).expanduser()).is_file():
         yield upscaler
-    for tag in parted(recipe.inpaint.prompt)[1]:
+    for tag in parted(recipe.prompt.positive)[1]:
         with contextlib.suppress(ModelError):
             yield find_lora(read_tag(tag)[0], folders)

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from autofix.engines.base import EngineFacts
+from autofix.engines.base import ModelInfo
 from autofix.engines.diffusion.steps import plan_of
 from autofix.engines.resilient import Answer
 from autofix.errors import EngineError
@@ -81,7 +81,7 @@ class Pass:
         self.recipe = recipe
         self.toolbox = toolbox
         toolbox.check()
-        self.info: EngineFacts = toolbox.info
+        self.info: ModelInfo = toolbox.info
         self.bounds = recipe.check.for_model(faithful=self.info.faithful)
         self._keep_candidates = keep_candidates
 
@@ -101,7 +101,7 @@ class Pass:
         chosen = choose(picture, detections, recipe.choose)
         regions = merge([mask(each, size_wh, recipe.mask) for each in chosen], size_wh, recipe.mask)
         seed = picture_seed(recipe.seed, generation)
-        regions = instruct(regions, recipe.inpaint, main=generation, picture_wh=size_wh, seed=seed)
+        regions = instruct(regions, recipe.prompt, main=generation, picture_wh=size_wh, seed=seed)
         return tuple(
             self._skip_unfit(
                 picture,
@@ -165,8 +165,8 @@ class Pass:
 
     def inpaint_kind(self, crop: Crop) -> Hashable:
         """What crops must share to be inpainted together: model, settings, size and steps."""
-        plan = plan_of(crop.region.strength, self.recipe.inpaint, self.info)
-        return self.toolbox.engine_key, self.recipe.inpaint, crop.window.size_wh, plan
+        plan = plan_of(crop.region.strength, self.recipe.sampling, self.info)
+        return self.toolbox.engine_key, self.recipe.of_model, crop.window.size_wh, plan
 
     def detect_kind(self, picture: Picture) -> Hashable:
         """What pictures must share to be searched together: detectors and size."""

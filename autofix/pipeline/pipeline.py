@@ -283,7 +283,7 @@ class Pipeline:
         one, crops = batch[0][0], [crop for _, crop in batch]
         short = _inpaint_size(batch[0]) - len(crops) if self._bulk else 0
         with self.timing.spent("inpaint"), one.toolbox.engine() as engine:
-            answers = inpaint([*crops, *[crops[-1]] * short], engine, one.recipe.inpaint)
+            answers = inpaint([*crops, *[crops[-1]] * short], engine, one.recipe)
         return answers[: len(crops)]
 
     def _check_batch(self, batch: Sequence[tuple[Pass, Patch]]) -> list[tuple[Finding, ...]]:

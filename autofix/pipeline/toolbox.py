@@ -9,15 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from autofix.engines.base import LOADING, Engine, EngineFacts
+from autofix.engines.base import LOADING, Engine, ModelInfo
 from autofix.engines.locate import Source, resolve
 from autofix.engines.null import NullEngine
 from autofix.engines.resilient import Resilient
 from autofix.engines.restoration.upscaler import Upscaler
 from autofix.errors import DetectorSetupError, ModelError, UsageError
 from autofix.pipeline.shared_models import SharedModels
+from autofix.settings.model_folders import model_folders
 from autofix.settings.recipe import Recipe
-from autofix.settings.user_config import model_folders
 from autofix.stages.check import Identity
 from detectors.base import Detector
 from detectors.errors import DetectorError
@@ -122,13 +122,13 @@ class Toolbox:
         return min(torch.get_num_threads(), MOST_INPAINT_WORKERS)
 
     @property
-    def info(self) -> EngineFacts:
+    def info(self) -> ModelInfo:
         """What is known of the recipe's model without its weights. Raises UsageError."""
-        return self._probe.facts
+        return self._probe.info
 
     def check(self) -> None:
         """Raises UsageError where the model cannot obey the recipe. Loads no weights."""
-        self._probe.check(self.recipe.inpaint)
+        self._probe.check(self.recipe)
 
     @property
     def store(self) -> Store:
@@ -153,9 +153,9 @@ class Toolbox:
         """What recipes must share to inpaint with the same weights."""
         if self._engine is not None or self._pipe is not None:
             return "given"
-        settings = self.recipe.inpaint
-        model = (settings.model, settings.revision, settings.vae, settings.trust_pickle)
-        return model, (settings.device, settings.dtype, settings.vram, settings.compile)
+        model, device = self.recipe.model, self.recipe.device
+        source = (model.name, model.revision, model.vae, model.trust_pickle)
+        return source, (device.name, device.dtype, device.vram, device.compile)
 
     def detectors(self) -> AbstractContextManager[tuple[Detector, ...]]:
         """The recipe's detectors, in order, lent to one thread. Raises DetectorSetupError."""
@@ -182,9 +182,9 @@ class Toolbox:
     def upscaler(self) -> AbstractContextManager[Upscaler]:
         """The model file that scales crops up, lent to one thread. Raises ModelError."""
         path = Path(self.recipe.crop.upscaler).expanduser()
-        settings = self.recipe.inpaint
+        device = self.recipe.device
         return self._shared.upscalers.lend(
-            (path, settings.device, settings.dtype),
+            (path, device.name, device.dtype),
             lambda: self._open_upscaler(path),
             Upscaler.close,
         )
@@ -195,17 +195,16 @@ class Toolbox:
         Auto: on the CPU one, since more gain nothing there (bench/RESULTS.md) and one always gives
         the same bits; else the fastest, found by trying once for each model and size.
         """
-        settings = self.recipe.inpaint
-        if settings.batch_size != "auto":
-            return settings.batch_size
+        if self.recipe.device.batch_size != "auto":
+            return self.recipe.device.batch_size
         if self._on_cpu:
             return 1
-        key = (self.engine_key, size_wh, settings.control)
+        key = (self.engine_key, size_wh, self.recipe.inpaint.control)
         if key not in self._shared.batch_sizes:
             from autofix.engines.batch_size import fastest_batch
 
             with self.engine() as engine:
-                self._shared.batch_sizes[key] = fastest_batch(engine.engine, size_wh, settings)
+                self._shared.batch_sizes[key] = fastest_batch(engine.engine, size_wh, self.recipe)
         return self._shared.batch_sizes[key]
 
     @property
@@ -217,9 +216,9 @@ class Toolbox:
     def _on_cpu(self) -> bool:
         from autofix.engines.devices import device_and_dtype
 
-        if self.recipe.inpaint.model == "null" or self._pipe is not None:
+        if self.recipe.model.name == "null" or self._pipe is not None:
             return True
-        return device_and_dtype(self.recipe.inpaint)[0].startswith("cpu")
+        return device_and_dtype(self.recipe.device)[0].startswith("cpu")
 
     @property
     def _probe(self) -> Engine:
@@ -238,9 +237,8 @@ class Toolbox:
     def _open_upscaler(self, path: Path) -> Upscaler:
         from autofix.engines.devices import device_and_dtype
 
-        settings = self.recipe.inpaint
-        device = device_and_dtype(settings)[0]
-        return Upscaler(path, device=device, trust_pickle=settings.trust_pickle)
+        device = device_and_dtype(self.recipe.device)[0]
+        return Upscaler(path, device=device, trust_pickle=self.recipe.model.trust_pickle)
 
     def _open_detector(self, given: str) -> Detector:
         """A name from the manifest, a model file, or scripted:boxes.json."""
@@ -275,18 +273,18 @@ class Toolbox:
             classes=settings.classes,
             image_size=settings.image_size,
             tile=settings.tile or None,
-            device=None if self.recipe.inpaint.device == "auto" else self.recipe.inpaint.device,
+            device=None if self.recipe.device.name == "auto" else self.recipe.device.name,
             trust_pickle=settings.trust_pickle,
         )
 
     def _open_engine(self, *, weights: bool = True) -> Engine:
-        given = self.recipe.inpaint.model
+        given = self.recipe.model.name
         if self._engine is not None:
             return self._engine
         if self._pipe is not None:
             from autofix.engines.diffusion.engine import PipelineEngine
 
-            return PipelineEngine(self._pipe, self.recipe.inpaint)
+            return PipelineEngine(self._pipe, self.recipe)
         if given == "null":
             return NullEngine()
         from autofix.engines.diffusion.engine import DiffusionEngine
@@ -297,18 +295,18 @@ class Toolbox:
                 folder = self.store.path(BUILTIN_MODEL)
             except WeightsError as error:
                 raise ModelError(error.problem, error.advice) from error
-            return DiffusionEngine(folder, self.recipe.inpaint)
+            return DiffusionEngine(folder, self.recipe)
         source = self._source(given, weights=weights)
         if source.kind == "restoration":
-            return RestorationEngine(source.path, self.recipe.inpaint)
-        return DiffusionEngine(source, self.recipe.inpaint)
+            return RestorationEngine(source.path, self.recipe)
+        return DiffusionEngine(source, self.recipe)
 
     def _source(self, given: str, *, weights: bool) -> Source:
         """Where a model is; one of a hub is fetched, or its configs alone."""
         try:
             return resolve(
                 given,
-                self.recipe.inpaint,
+                self.recipe,
                 model_folders(),
                 offline=offline(),
                 endpoint=hub(),

@@ -24,7 +24,7 @@ from autofix.prompts.wildcards import check_choices, draw
 from autofix.values import Region
 
 if TYPE_CHECKING:
-    from autofix.settings.recipe import Inpaint
+    from autofix.settings.model_sections import Prompt
 
 OWN = "[PROMPT]"
 """Stands for the picture's own prompt."""
@@ -44,7 +44,7 @@ DEFAULTS = {
 
 def instruct(
     regions: Sequence[Region],
-    settings: Inpaint,
+    settings: Prompt,
     *,
     main: GenerationText | None,
     picture_wh: tuple[int, int],
@@ -65,8 +65,8 @@ def instruct(
         for region in regions
     ]
     open_ = [region for region in seeded if not region.skip]
-    wanted = assigned(parts(settings.prompt), open_, picture_wh)
-    unwanted = assigned(parts(settings.negative_prompt), open_, picture_wh)
+    wanted = assigned(parts(settings.positive), open_, picture_wh)
+    unwanted = assigned(parts(settings.negative), open_, picture_wh)
     done = {
         region.index: _instructed(region, settings, main, *texts)
         for region, *texts in zip(open_, wanted, unwanted, strict=True)
@@ -81,9 +81,9 @@ def picture_seed(seed: int | Literal["auto"], main: GenerationText | None) -> in
     return min(max(seed, 0), 2**63 - 1)
 
 
-def check(settings: Inpaint) -> None:
+def check(settings: Prompt) -> None:
     """Raises RecipeError for prompts that do not hold: rules, braces, files of wildcards."""
-    _check(settings.prompt, settings.negative_prompt, settings.wildcards)
+    _check(settings.positive, settings.negative, settings.wildcards)
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +94,7 @@ def _check(prompt: str, negative: str, folder: str) -> None:
 
 def _instructed(
     region: Region,
-    settings: Inpaint,
+    settings: Prompt,
     main: GenerationText | None,
     part: str,
     negative_part: str,

@@ -167,7 +167,7 @@ def _lines(name: str, folder: str) -> tuple[tuple[float, Text], ...]:
     if not folder:
         raise RecipeError(
             f"the prompt names the wildcard __{name}__, but there is no folder of wildcards",
-            "set inpaint.wildcards to a folder that holds " + f"{name}.txt",
+            "set prompt.wildcards to a folder that holds " + f"{name}.txt",
         )
     path = Path(folder).expanduser() / f"{name}.txt"
     try:
@@ -199,7 +199,7 @@ def _no_file(name: str, folder: str, error: Exception) -> RecipeError:
         f"the wildcard __{name}__ cannot be read from {folder} ({reason})",
         f"did you mean __{near[0]}__?"
         if near
-        else f"set inpaint.wildcards to the folder that holds {name}.txt",
+        else f"set prompt.wildcards to the folder that holds {name}.txt",
     )
 
 

@@ -15,7 +15,9 @@ import tomli_w
 from pydantic.fields import FieldInfo
 
 from autofix.errors import RecipeError
-from autofix.settings.recipe import Recipe, Section, parse
+from autofix.settings.recipe import Recipe, merge, parse
+from autofix.settings.section import Section
+from autofix.settings.user_config import config_defaults
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,34 +26,92 @@ else:
 
 SHIPPED = Path(__file__).parent / "shipped"
 
+BASE = "face"
+"""The recipe that all others start from, unless they name another."""
+
 
 def load(name_or_file: str) -> Recipe:
-    """A shipped recipe by name, or one from a TOML file.
+    """A shipped recipe by name, or one from a TOML file, over the recipe that it starts from.
 
-    Raises RecipeError where there is no such recipe, it is no TOML, or a setting does not hold.
+    Every recipe starts from `face` as the user's own [defaults] change it, unless its `base` names
+    another. Raises RecipeError where there is no such recipe, it is no TOML, or a setting does not
+    hold, and UsageError for a config file that does not hold.
     """
+    data = _complete(_path(name_or_file), name_or_file, above=())
+    return parse(data, origin=f"recipe {name_or_file!r}")
+
+
+def build(data: Mapping[str, Any], *, origin: str) -> Recipe:
+    """A recipe from what a recipe file could hold, over recipe face. Raises RecipeError."""
+    return parse(merge(_shipped_data(BASE), data), origin=origin)
+
+
+def differences(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe file must set for this recipe: where it differs from recipe face."""
+    data, base = recipe.model_dump(mode="json"), load_shipped(BASE).model_dump(mode="json")
+    data["description"] = data["description"].replace(base["description"], "")
+    return _differing(data, base)
+
+
+def _differing(data: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            value = _differing(value, base[key])
+        if value != base[key] and value != {}:
+            found[key] = value
+    return found
+
+
+def load_shipped(name: str) -> Recipe:
+    """A shipped recipe without the user's [defaults]."""
+    base = _shipped_data(BASE)
+    return parse(merge(base, _shipped_data(name)), origin=f"recipe {name!r}")
+
+
+def _shipped_data(name: str) -> dict[str, Any]:
+    path = SHIPPED / f"{name}.toml"
+    return {"name": name, **tomllib.loads(path.read_text(encoding="utf-8"))}
+
+
+def _path(name_or_file: str, *, beside: Path | None = None) -> Path:
+    """The file of a recipe. Raises RecipeError."""
     path = SHIPPED / f"{name_or_file}.toml"
-    if not re.fullmatch(r"[\w-]+", name_or_file) or not path.is_file():
-        path = Path(name_or_file)
-        if not path.is_file():
-            near = difflib.get_close_matches(name_or_file, shipped(), n=1)
-            raise RecipeError(
-                f"there is no recipe {name_or_file!r}"
-                + (f" (did you mean {near[0]!r}?)" if near else ""),
-                f"--recipe takes a TOML file or one of: {', '.join(shipped())}",
-            )
+    if re.fullmatch(r"[\w-]+", name_or_file) and path.is_file():
+        return path
+    path = (beside or Path()) / Path(name_or_file).expanduser()
+    if path.is_file():
+        return path
+    near = difflib.get_close_matches(name_or_file, shipped(), n=1)
+    raise RecipeError(
+        f"there is no recipe {name_or_file!r}" + (f" (did you mean {near[0]!r}?)" if near else ""),
+        f"--recipe takes a TOML file or one of: {', '.join(shipped())}",
+    )
+
+
+def _complete(path: Path, shown: str, *, above: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe file's data over those of its base, and so on up to recipe face."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"recipe {shown!r} cannot be read: {error}", "mend the file") from error
+    for setting in _trusting(data):
         raise RecipeError(
-            f"recipe {name_or_file!r} cannot be read: {error}", "mend the file"
-        ) from error
-    for place in _trusting(data):
-        raise RecipeError(
-            f"recipe {name_or_file!r} sets {place}, which no file can",
+            f"recipe {shown!r} sets {setting}, which no file can",
             "give --trust-pickle if you trust the makers of the model files, for they can run code",
         )
-    return parse({"name": path.stem, **data}, origin=f"recipe {name_or_file!r}")
+    base = data.pop("base", BASE)
+    data = {"name": path.stem, "description": "", **data}
+    if path == SHIPPED / f"{BASE}.toml":
+        return merge(data, config_defaults())
+    if not isinstance(base, str):
+        raise RecipeError(
+            f"recipe {shown!r} sets base to {base!r}", 'it takes a name: base = "face"'
+        )
+    found = _path(base, beside=path.parent)
+    if found in above:
+        raise RecipeError(f"recipe {shown!r} has itself as its base", "name another base")
+    return merge(_complete(found, base, above=(*above, path)), data)
 
 
 def _trusting(data: Mapping[str, Any]) -> Iterator[str]:

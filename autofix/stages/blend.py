@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from autofix.imaging.colour import lab_to_rgb, rgb_to_lab
 from autofix.imaging.grain import OPPONENT, grain_of, missing, more_of
 from autofix.imaging.harmonic_fill import membrane
-from autofix.settings.recipe import Blend
+from autofix.settings.region_sections import Blend
 from autofix.values import Patch, Picture, SoftMask
 
 Values = NDArray[np.float32]

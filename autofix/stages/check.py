@@ -20,7 +20,7 @@ from autofix.imaging.similarity import (
     seam,
     structure,
 )
-from autofix.settings.recipe import Check
+from autofix.settings.region_sections import Check
 from autofix.values import Finding, Patch, Pixels
 from detectors.base import Detector
 from detectors.detection import Box, Detection, Point

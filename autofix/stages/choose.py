@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autofix.settings.recipe import Choose
+from autofix.settings.region_sections import Choose
 from autofix.values import Picture, Region, SoftMask
 from detectors.detection import Detection
 

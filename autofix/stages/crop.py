@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autofix.geometry import Window, crop_box, expand_box, grow_box, held_by
-from autofix.settings.recipe import PADDING, CropSection
+from autofix.settings.region_sections import PADDING, CropSection
 from autofix.settings.units import Share
 from autofix.values import Crop, Picture, Pixels, Region, SoftMask
 from detectors.detection import Detection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autofix.settings.recipe import Detect
+from autofix.settings.region_sections import Detect
 from autofix.values import Picture
 from detectors.base import Detector
 from detectors.detection import Detection

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autofix.geometry import IntBox, box_wh
-from autofix.settings.recipe import Mask
+from autofix.settings.region_sections import Mask
 from autofix.values import MaskValues, Region, SoftMask
 from detectors.detection import Detection
 

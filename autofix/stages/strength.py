@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from autofix.engines.base import EngineFacts
-from autofix.settings.recipe import Inpaint
+from autofix.engines.base import ModelInfo
+from autofix.settings.model_sections import Inpaint
 from detectors.detection import Detection
 
 GRID = 0.05
@@ -16,7 +16,7 @@ def strength_of(
     detection: Detection,
     picture_wh: tuple[int, int],
     settings: Inpaint,
-    facts: EngineFacts,
+    facts: ModelInfo,
     *,
     cycle: int = 0,
 ) -> float:

@@ -12,7 +12,7 @@ RANDOM = ("tiny", *TRUE_SIZE)
 
 
 def model_folder(name: str, cache: Path) -> str:
-    """The model for a recipe's `inpaint.model`; one with random weights is made once, in `cache`.
+    """The model for a recipe's `model.name`; one with random weights is made once, in `cache`.
 
     tiny: Stable Diffusion 1.5's parts with few channels, native size 64. sd15, sdxl: its true
     shapes, in half precision. Any other name is what autofix itself takes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autofix.engines.base import Engine
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from evaluation.faces import Judge, Original, alternatives
 from evaluation.measures import Figures, Pixels
 from evaluation.repaint import repaint
@@ -22,9 +22,9 @@ def fixed(strength: float) -> str:
 class Bench:
     """The engine and the judge. What was measured is kept, so that no face is painted twice."""
 
-    def __init__(self, engine: Engine, settings: Inpaint, judge: Judge) -> None:
+    def __init__(self, engine: Engine, settings: Recipe, judge: Judge) -> None:
         self.engine = engine
-        self.size = engine.facts.size.native
+        self.size = engine.info.size.native
         self._settings = settings
         self._judge = judge
         self._known: dict[tuple[int, float, bool], dict[str, Figures]] = {}

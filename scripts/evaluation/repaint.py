@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autofix.engines.base import Engine
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from autofix.values import Crop, Region, SoftMask
 from detectors.detection import Detection
 from evaluation.faces import Original, window
@@ -18,17 +18,17 @@ BATCH = 8
 
 def repaint(
     engine: Engine,
-    settings: Inpaint,
+    settings: Recipe,
     faces: Sequence[tuple[Original, Pixels]],
     strength: float,
 ) -> list[Pixels]:
     """Each small picture as the engine repaints all of it, at working size, not yet blended."""
-    size = engine.facts.size.native
+    size = engine.info.size.native
     crops = [_crop(original, small, size, strength) for original, small in faces]
     patches = [
         patch
         for start in range(0, len(crops), BATCH)
-        for patch in engine.repaint(crops[start : start + BATCH], settings)
+        for patch in engine.inpaint(crops[start : start + BATCH], settings)
     ]
     return [np.clip(patch.pixels * 255 + 0.5, 0, 255).astype(np.uint8) for patch in patches]
 

@@ -69,9 +69,9 @@ def test_what_no_client_may_set_is_not_sent(autofix, place, alone, option):
 
 def test_when_the_worker_goes_away_the_rest_is_done_here(autofix, place, alone):
     class Dying(Painter):
-        def repaint(self, crops, settings):
+        def inpaint(self, crops, settings):
             worker.in_flight.closed = True  # as if stopped while the first picture is in flight
-            return super().repaint(crops, settings)
+            return super().inpaint(crops, settings)
 
     worker, ear = warm(place, Dying())
     with ear, worker:

@@ -179,7 +179,7 @@ def test_a_link_within_the_output_folder_is_followed(place, run):
 def test_a_wildcard_file_that_is_none_is_refused(place, run, kind, name):
     plant(place / "words" / f"{name}.txt", kind, place)
     (place / "recipe.toml").write_text(
-        f'[inpaint]\nprompt = "__{name}__"\nwildcards = "{place / "words"}"\n', encoding="utf-8"
+        f'[prompt]\npositive = "__{name}__"\nwildcards = "{place / "words"}"\n', encoding="utf-8"
     )
     done = run("run", "-o", place / "out", "--recipe", place / "recipe.toml")
     assert done.code == WRONG

@@ -34,7 +34,7 @@ def test_the_command_prints_toml_and_says_what_is_missing(autofix, tmp_path):
 
 @pytest.mark.parametrize("prompt", ["[SEP:lefft] a", "{a|b", "__hair__"])
 def test_recipe_check_refuses_a_prompt_that_does_not_hold(autofix, tmp_path, prompt):
-    made = written(tmp_path / "it.toml", f"[inpaint]\nprompt = {json.dumps(prompt)}\n")
+    made = written(tmp_path / "it.toml", f"[prompt]\npositive = {json.dumps(prompt)}\n")
     done = autofix("recipe", "check", made)
     assert done.code == 2
     assert "prompt" in done.err

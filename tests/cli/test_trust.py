@@ -12,7 +12,7 @@ from tests.pickles import called, dict_of, named, text, write_checkpoint
 
 TRUSTING = {
     "a section": "[detect]\ntrust_pickle = true\n",
-    "the model": "[inpaint]\ntrust_pickle = true\n",
+    "the model": "[model]\ntrust_pickle = true\n",
     "a dotted key": "detect.trust_pickle = true\n",
     "a word for it": '[detect]\ntrust_pickle = "yes"\n',
     "a number for it": "[detect]\ntrust_pickle = 1\n",

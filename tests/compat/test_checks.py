@@ -47,7 +47,7 @@ def repainted(subjects, recipe):
         replace(each.crop, region=replace(each.crop.region, seed=n, strength=0.4))
         for n, each in enumerate(subjects)
     ]
-    return [patch.pixels for patch in engine.repaint(crops, recipe.inpaint)]
+    return [patch.pixels for patch in engine.inpaint(crops, recipe.inpaint)]
 
 
 @pytest.fixture(scope="module")

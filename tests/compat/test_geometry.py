@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autofix.geometry import Window, crop_box, expand_box
-from autofix.settings.recipe import Choose, CropSection, Mask
+from autofix.settings.region_sections import Choose, CropSection, Mask
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame, working_size
 from autofix.stages.mask import mask, merge

@@ -16,7 +16,9 @@ from autofix.metadata import (
 )
 from autofix.metadata.recipe_import import import_recipe
 from autofix.prompts import instruct, picture_seed
-from autofix.settings.recipe import Choose, Inpaint, Recipe, parse
+from autofix.settings.model_sections import Prompt
+from autofix.settings.recipe import Recipe, parse
+from autofix.settings.region_sections import Choose
 from autofix.stages.choose import choose
 from autofix.values import Outcome, RegionResult, Source
 from tests.build import detection, picture, region
@@ -35,7 +37,7 @@ def things(boxes=BOXES, label="face"):
 
 def prompts(prompt, regions=None, *, main=None, seed=0, **more):
     regions = things() if regions is None else regions
-    done = instruct(regions, Inpaint(prompt=prompt, **more), main=main, picture_wh=WH, seed=seed)
+    done = instruct(regions, Prompt(positive=prompt, **more), main=main, picture_wh=WH, seed=seed)
     return [each.prompt for each in done]
 
 
@@ -57,7 +59,7 @@ def test_defect_05_a_limit_does_not_change_whose_part_it_is():
 def test_defect_17_one_seed_for_all_things_says_so_and_passes_share_theirs():
     regions = things()
     for same, seeds in ((False, [7, 8, 9]), (True, [7, 7, 7])):
-        settings = Inpaint(same_seed=same)
+        settings = Prompt(same_seed=same)
         for _ in ("first pass", "second pass"):
             done = instruct(regions, settings, main=None, picture_wh=WH, seed=7)
             assert [each.seed for each in done] == seeds
@@ -65,7 +67,7 @@ def test_defect_17_one_seed_for_all_things_says_so_and_passes_share_theirs():
 
 def test_defect_18_what_was_skipped_or_switched_off_comes_back(tmp_path):
     recipe = parse(
-        {"passes": [{"inpaint": {"prompt": "[SKIP] [SEP] a"}}, {"check": {"enabled": False}}]},
+        {"passes": [{"prompt": {"positive": "[SKIP] [SEP] a"}}, {"check": {"enabled": False}}]},
         origin="test",
     )
     path = tmp_path / "record.json"
@@ -117,13 +119,13 @@ def test_ask_14_each_thing_can_have_its_own_lora():
 
 def test_ask_15_faces_in_the_background_are_left_alone():
     done = instruct(
-        things(), Inpaint(prompt="[SEP:area<5%] [SKIP]"), main=None, picture_wh=WH, seed=0
+        things(), Prompt(positive="[SEP:area<5%] [SKIP]"), main=None, picture_wh=WH, seed=0
     )
     assert [bool(each.skip) for each in done] == [True, False, False]
 
 
 def test_ask_24_every_part_is_in_the_picture():
-    recipe = Recipe().override({"inpaint.prompt": "a, b [SEP] c: d [SEP] [PROMPT]"})
+    recipe = Recipe().override({"prompt.positive": "a, b [SEP] c: d [SEP] [PROMPT]"})
     results = [
         RegionResult(each, "fixed")
         for each in instruct(
@@ -138,7 +140,7 @@ def test_ask_24_every_part_is_in_the_picture():
 
 
 def test_ask_25_no_key_that_was_there_changes():
-    recipe = Recipe().override({"inpaint.strength": 0.4, "inpaint.steps": 99, "inpaint.cfg": 1})
+    recipe = Recipe().override({"inpaint.strength": 0.4, "sampling.steps": 99, "sampling.cfg": 1})
     before, after = parse_generation(INFOTEXT), read_infotext(fixed(recipe))
     assert after.settings[: len(before.settings)] == before.settings
     assert dict(after.settings)["Denoising strength"] == "0.55"

@@ -9,7 +9,7 @@ import pytest
 from autofix.metadata import GenerationText, parse_generation
 from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, infotext_keys, tabs_of
 from autofix.prompts import instruct
-from autofix.settings.recipe import Inpaint
+from autofix.settings.model_sections import Prompt
 from tests.build import region
 
 FOUR = tuple(region((20 * n, 0, 20 * n + 10, 10), index=n) for n in range(4))
@@ -17,7 +17,7 @@ MAIN = GenerationText("main", "main negative")
 
 
 def four(prompt, negative=""):
-    settings = Inpaint(prompt=prompt, negative_prompt=negative)
+    settings = Prompt(positive=prompt, negative=negative)
     done = instruct(FOUR, settings, main=MAIN, picture_wh=(100, 50), seed=100)
     return [None if each.skip else each.prompt for each in done], done
 

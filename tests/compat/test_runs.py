@@ -10,8 +10,8 @@ from autofix.engines.diffusion.masked_content import touched
 from autofix.frontends.files.batch import Destination
 from autofix.imagefiles.files import find
 from autofix.pipeline.toolbox import Toolbox
-from autofix.settings.recipe import Blend, Check
 from autofix.settings.recipe_toml import load
+from autofix.settings.region_sections import Blend, Check
 from autofix.stages.blend import blend
 from autofix.stages.check import check, refusal
 from detectors.errors import DetectorError

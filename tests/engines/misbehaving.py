@@ -45,8 +45,8 @@ class Small(Painter):
         self.room, self.rungs = room, rungs
         self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
-    def repaint(self, crops, settings):
-        patches = super().repaint(crops, settings)
+    def inpaint(self, crops, settings):
+        patches = super().inpaint(crops, settings)
         if len(crops) > self.room:
             raise self.error
         return patches
@@ -67,8 +67,8 @@ class Crashing(Painter):
         super().__init__()
         self.wrong, self.error, self.batches_too = wrong, error, batches
 
-    def repaint(self, crops, settings):
-        patches = super().repaint(crops, settings)
+    def inpaint(self, crops, settings):
+        patches = super().inpaint(crops, settings)
         if self.wrong & {crop.region.index for crop in crops}:
             raise self.error
         if self.batches_too and len(crops) > 1:

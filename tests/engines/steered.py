@@ -9,11 +9,11 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.settings.recipe import Inpaint
 from autofix.values import Picture
 from tests.build import crop, region
 from tests.detectors.photos import FACES, photo
 from tests.engines import tiny
+from tests.recipes import recipe_of
 
 SEEN = Picture(photo("hopper"))
 FACE = tuple(map(int, FACES["hopper"][0]))
@@ -77,7 +77,7 @@ def crops(count=2, *, size=(64, 64), strength=0.5):
 
 
 def settings_of(*controls, **settings):
-    return Inpaint(**{"steps": 4, "step_count": "diffusers", "control": controls, **settings})
+    return recipe_of(**{"steps": 4, "step_count": "diffusers", "control": controls, **settings})
 
 
 @functools.cache
@@ -89,7 +89,7 @@ def repaint(folder, batch, *controls, **settings):
     """What an engine without ControlNets paints when it is asked to use some."""
     asked = settings_of(*controls, **settings)
     repainting = engine(folder, asked.model_copy(update={"control": ()}))
-    return [patch.pixels for patch in repainting.repaint(batch, asked)]
+    return [patch.pixels for patch in repainting.inpaint(batch, asked)]
 
 
 def far(patches, others):

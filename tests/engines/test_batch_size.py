@@ -4,7 +4,7 @@ import pytest
 
 from autofix.engines.batch_size import fastest_batch
 from autofix.errors import EngineError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from tests.pipeline.fakes import Painter
 
 
@@ -16,12 +16,12 @@ class Timed(Painter):
         self.seconds = {int(size.strip("_")): cost for size, cost in seconds.items()}
         self.clock = 0.0
 
-    def repaint(self, crops, settings):
+    def inpaint(self, crops, settings):
         cost = self.seconds[len(crops)]
         if isinstance(cost, Exception):
             raise cost
         self.clock += cost
-        return super().repaint(crops, settings)
+        return super().inpaint(crops, settings)
 
 
 FULL = EngineError("the model failed: CUDA out of memory", "less")
@@ -40,10 +40,10 @@ FULL = EngineError("the model failed: CUDA out of memory", "less")
 )
 def test_the_largest_batch_that_is_worth_it(seconds, best):
     engine = Timed(**seconds)
-    assert fastest_batch(engine, (64, 64), Inpaint(), now=lambda: engine.clock) == best
+    assert fastest_batch(engine, (64, 64), Recipe(), now=lambda: engine.clock) == best
 
 
 def test_it_tries_the_working_size_that_is_asked_for():
     engine = Painter()
-    fastest_batch(engine, (96, 64), Inpaint(), now=itertools.count().__next__)
+    fastest_batch(engine, (96, 64), Recipe(), now=itertools.count().__next__)
     assert {crop.window.size_wh for batch in engine.batches for crop in batch} == {(96, 64)}

@@ -17,8 +17,8 @@ from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.hub import needed, variant_in, variant_of
 from autofix.engines.locate import Source, resolve
 from autofix.errors import ModelError
-from autofix.settings.recipe import Inpaint
-from autofix.settings.user_config import ModelFolders
+from autofix.settings.model_folders import ModelFolders
+from autofix.settings.recipe import Recipe
 from tests.engines import tiny, tiny_files
 from tests.engines.diffusion.test_engine import crops
 
@@ -131,10 +131,10 @@ def cached(cache, folder, *, revision="main", without=()):
 
 
 def test_a_folder_and_a_file_are_what_they_are(folder, tmp_path):
-    assert resolve(str(folder), Inpaint(), NONE) == Source("folder", folder)
+    assert resolve(str(folder), Recipe(), NONE) == Source("folder", folder)
     file = tmp_path / "dream.safetensors"
     file.touch()
-    assert resolve(str(file), Inpaint(), NONE) == Source("checkpoint", file)
+    assert resolve(str(file), Recipe(), NONE) == Source("checkpoint", file)
     assert Source("checkpoint", file).name == "dream"
 
 
@@ -146,10 +146,10 @@ def test_names_are_found_in_the_user_s_folders(tmp_path):
     folders = ModelFolders({"d": str(place / "Dream_8.safetensors")}, (tmp_path,))
     dream = Source("checkpoint", place / "Dream_8.safetensors")
     for name in ("d", "dream_8", "Dream_8.safetensors", "Dream_8.safetensors [1a2b3c4d]"):
-        assert resolve(name, Inpaint(), folders) == dream
+        assert resolve(name, Recipe(), folders) == dream
     with pytest.raises(ModelError, match=r"'old\.ckpt' is a pickle"):
-        resolve("old", Inpaint(), folders)
-    assert resolve("old", Inpaint(trust_pickle=True), folders).path.name == "old.ckpt"
+        resolve("old", Recipe(), folders)
+    assert resolve("old", Recipe(model={"trust_pickle": True}), folders).path.name == "old.ckpt"
 
 
 @pytest.mark.parametrize(
@@ -165,29 +165,31 @@ def test_names_are_found_in_the_user_s_folders(tmp_path):
 )
 def test_an_unknown_model_is_refused_with_advice(text, said):
     with pytest.raises(ModelError, match=said):
-        resolve(text, Inpaint(), ModelFolders({"dream_8": "gone.safetensors"}), offline=True)
+        resolve(text, Recipe(), ModelFolders({"dream_8": "gone.safetensors"}), offline=True)
 
 
 def test_a_short_name_that_leads_nowhere_says_where_it_led():
     folders = ModelFolders({"dream": "/no/such/dream.safetensors"})
     with pytest.raises(ModelError, match=r"your config file says is '/no/such/dream.safetensors'"):
-        resolve("dream", Inpaint(), folders)
+        resolve("dream", Recipe(), folders)
 
 
 @pytest.mark.parametrize("revision", ["main", "v2"])
 def test_a_cached_hub_model_needs_no_network(cache, folder, revision):
     copy = cached(cache, folder, revision=revision)
-    settings = Inpaint(steps=1, revision="" if revision == "main" else revision)
+    settings = Recipe(
+        sampling={"steps": 1}, model={"revision": "" if revision == "main" else revision}
+    )
     source = resolve(NAME, settings, NONE, offline=True)
     assert (source.kind, source.path, source.name) == ("hub", copy, NAME)
     engine = DiffusionEngine(source, settings)
-    assert engine.facts.name == NAME
-    assert engine.repaint(crops(1), settings)[0].pixels.shape == (64, 64, 3)
+    assert engine.info.name == NAME
+    assert engine.inpaint(crops(1), settings)[0].pixels.shape == (64, 64, 3)
 
 
 def test_a_short_name_may_be_a_hub_s(cache, folder):
     cached(cache, folder)
-    found = resolve("mine", Inpaint(), ModelFolders({"mine": NAME}), offline=True)
+    found = resolve("mine", Recipe(), ModelFolders({"mine": NAME}), offline=True)
     assert (found.kind, found.id) == ("hub", NAME)
 
 
@@ -199,27 +201,27 @@ def test_offline_what_is_not_cached_is_refused_with_what_to_do(cache, folder, wi
     if without:
         cached(cache, folder, without=without)
     with pytest.raises(ModelError, match=f"is {said} the local cache.*hf download {NAME}"):
-        resolve(NAME, Inpaint(), NONE, offline=True)
+        resolve(NAME, Recipe(), NONE, offline=True)
 
 
 def test_only_what_is_needed_is_fetched(cache, folder, hub):
-    source = resolve(NAME, Inpaint(), NONE, endpoint=hub.url)
+    source = resolve(NAME, Recipe(), NONE, endpoint=hub.url)
     assert source.path.is_relative_to(cache)
     assert hub.asked == {
         each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file()
     }
     hub.asked.clear()
-    assert resolve(NAME, Inpaint(), NONE, endpoint=hub.url) == source
+    assert resolve(NAME, Recipe(), NONE, endpoint=hub.url) == source
     assert not hub.asked
-    settings = Inpaint(steps=1)
-    DiffusionEngine(source, settings).repaint(crops(1), settings)
+    settings = Recipe(sampling={"steps": 1})
+    DiffusionEngine(source, settings).inpaint(crops(1), settings)
 
 
 def test_facts_need_the_configs_alone(cache, hub):
-    source = resolve(NAME, Inpaint(), NONE, endpoint=hub.url, weights=False)
+    source = resolve(NAME, Recipe(), NONE, endpoint=hub.url, weights=False)
     assert not any(name.endswith((".safetensors", ".bin")) for name in hub.asked)
-    assert DiffusionEngine(source, Inpaint()).facts.size.native == 64
-    whole = resolve(NAME, Inpaint(), NONE, endpoint=hub.url)
+    assert DiffusionEngine(source, Recipe()).info.size.native == 64
+    whole = resolve(NAME, Recipe(), NONE, endpoint=hub.url)
     assert (whole.path / "unet" / "diffusion_pytorch_model.safetensors").is_file()
 
 
@@ -232,7 +234,7 @@ def test_facts_need_the_configs_alone(cache, hub):
 )
 def test_what_the_hub_does_not_have_is_named(cache, hub, name, revision, said):
     with pytest.raises(ModelError, match=said):
-        resolve(name, Inpaint(revision=revision), NONE, endpoint=hub.url)
+        resolve(name, Recipe(model={"revision": revision}), NONE, endpoint=hub.url)
 
 
 def test_a_hub_that_does_not_answer_is_no_riddle(cache, monkeypatch):
@@ -241,7 +243,7 @@ def test_a_hub_that_does_not_answer_is_no_riddle(cache, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     with pytest.raises(ModelError, match=r"cannot be fetched: no route.*check the network"):
-        resolve(NAME, Inpaint(), NONE)
+        resolve(NAME, Recipe(), NONE)
 
 
 LISTED = [
@@ -288,16 +290,18 @@ def test_the_variant_in_a_name(file, variant):
 def test_a_folder_with_half_precision_files_alone_loads(tmp_path):
     tiny_files.pipeline("sd1").save_pretrained(tmp_path, variant="fp16")
     assert variant_in(tmp_path) == "fp16"
-    settings = Inpaint(steps=1)
-    assert DiffusionEngine(tmp_path, settings).repaint(crops(1), settings)
+    settings = Recipe(sampling={"steps": 1})
+    assert DiffusionEngine(tmp_path, settings).inpaint(crops(1), settings)
 
 
 def test_pickled_weights_in_a_folder_need_trust(tmp_path):
     tiny_files.pipeline("sd1").save_pretrained(tmp_path, safe_serialization=False)
     with pytest.raises(ModelError, match="cannot be loaded"):
-        DiffusionEngine(tmp_path, Inpaint(steps=1)).repaint(crops(1), Inpaint(steps=1))
-    trusting = Inpaint(steps=1, trust_pickle=True)
-    assert DiffusionEngine(tmp_path, trusting).repaint(crops(1), trusting)
+        DiffusionEngine(tmp_path, Recipe(sampling={"steps": 1})).inpaint(
+            crops(1), Recipe(sampling={"steps": 1})
+        )
+    trusting = Recipe(sampling={"steps": 1}, model={"trust_pickle": True})
+    assert DiffusionEngine(tmp_path, trusting).inpaint(crops(1), trusting)
 
 
 def test_the_cache_is_the_hub_library_s_own(cache, folder):

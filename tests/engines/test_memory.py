@@ -13,9 +13,10 @@ from autofix.engines.devices import compile_denoiser, device_and_dtype, gains, q
 from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.engines.memory import fit, lighter, out_of_memory
 from autofix.engines.resilient import Adjustable, Resilient
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from tests.engines import tiny
 from tests.engines.diffusion.test_engine import crops, feathered
+from tests.recipes import recipe_of
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,10 @@ def offloading(monkeypatch):
 
 
 def repaint(folder, batch, **settings):
-    settings = Inpaint(steps=3, **settings)
+    settings = recipe_of(steps=3, **settings)
     engine = DiffusionEngine(folder, settings)
     try:
-        return engine.repaint(batch, settings), engine._pipe
+        return engine.inpaint(batch, settings), engine._pipe
     finally:
         engine.close()
 
@@ -203,14 +204,14 @@ def test_the_precision_on_a_gpu_is_what_it_can_and_the_family_likes(
     cuda, bfloat16, transformer, expected
 ):
     cuda(bfloat16=bfloat16)
-    assert device_and_dtype(Inpaint(), transformer=transformer) == ("cuda", expected)
-    stated = Inpaint(dtype="float32", device="cuda:1")
+    assert device_and_dtype(Recipe(), transformer=transformer) == ("cuda", expected)
+    stated = Recipe(device={"dtype": "float32", "name": "cuda:1"})
     assert device_and_dtype(stated, transformer=transformer) == ("cuda:1", torch.float32)
 
 
 def test_on_the_cpu_float32_is_the_fastest():
     for transformer in (False, True):
-        settings = Inpaint(device="cpu")
+        settings = Recipe(device={"name": "cpu"})
         assert device_and_dtype(settings, transformer=transformer) == ("cpu", torch.float32)
 
 
@@ -227,7 +228,7 @@ def test_convolutions_are_channels_last_and_tf32_is_for_cuda_alone(monkeypatch):
 
 
 def test_a_higher_precision_is_a_gain_only_where_something_is_in_half(folders):
-    settings = Inpaint(dtype="float16")
+    settings = Recipe(device={"dtype": "float16"})
     engines = {kind: DiffusionEngine(folders[kind], settings) for kind in ("sd", "sdxl")}
     sd, sdxl = (engine._loaded() for engine in engines.values())
     assert [gains(sd, precision) for precision in ("vae", "float32")] == [True, True]
@@ -241,28 +242,28 @@ def test_a_higher_precision_is_a_gain_only_where_something_is_in_half(folders):
     assert not engines["sd"].with_precision("float32")
     assert engines["sd"].with_precision("own")
     assert engines["sd"]._loaded().vae.dtype == torch.float16
-    full = DiffusionEngine(folders["sd"], Inpaint())
+    full = DiffusionEngine(folders["sd"], Recipe())
     full._loaded()
     assert not full.with_precision("vae")
     assert not full.with_precision("float32")
 
 
 def test_an_engine_steps_down_to_the_last_rung(folders, offloading):
-    settings = Inpaint(steps=2)
+    settings = Recipe(sampling={"steps": 2})
     engine = DiffusionEngine(folders["sd"], settings)
     assert isinstance(engine, Adjustable)
-    before = engine.repaint(crops(1), settings)
+    before = engine.inpaint(crops(1), settings)
     assert engine.step_down().endswith("(--vram low)")
     assert engine.step_down().endswith("(--vram min)")
-    after = engine.repaint(crops(1), settings)
+    after = engine.inpaint(crops(1), settings)
     assert engine._pipe.unet.device.type == "meta"
     assert engine.step_down() == ""
     assert np.abs(before[0].pixels - after[0].pixels).max() * 255 <= 1
 
 
 def test_an_attached_pipeline_is_left_as_its_owner_made_it(folders):
-    pipe = DiffusionEngine(folders["sd"], Inpaint(dtype="float16"))._loaded()
-    engine = PipelineEngine(pipe, Inpaint(vram="min"))
+    pipe = DiffusionEngine(folders["sd"], Recipe(device={"dtype": "float16"}))._loaded()
+    engine = PipelineEngine(pipe, Recipe(device={"vram": "min"}))
     assert not engine.with_precision("float32")
     assert engine.step_down() == ""
     assert engine._loaded().unet is pipe.unet
@@ -290,25 +291,25 @@ def compiling(monkeypatch):
 
 
 def test_compiled_a_short_batch_is_filled_up_so_that_shapes_stay_fixed(folders, compiling):
-    settings = Inpaint(steps=2, cfg=1, compile=True)
+    settings = Recipe(sampling={"steps": 2, "cfg": 1}, device={"compile": True})
     engine = DiffusionEngine(folders["sd"], settings)
     batch = crops(3)
-    full = engine.repaint(batch, settings)
-    short = engine.repaint(batch[:2], settings)
+    full = engine.inpaint(batch, settings)
+    short = engine.inpaint(batch[:2], settings)
     assert set(compiling.batches) == {3}
     assert compiling.dynamic == [False]
     assert [patch.crop for patch in short] == batch[:2]
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(full, short, strict=False))
     compiling.batches.clear()
-    engine.repaint(crops(1, size=(96, 64)), settings)
+    engine.inpaint(crops(1, size=(96, 64)), settings)
     assert set(compiling.batches) == {1}
 
 
 def test_a_batch_that_failed_is_not_filled_up_to_its_size_again(folders, compiling):
-    settings = Inpaint(steps=2, cfg=1, compile=True)
+    settings = Recipe(sampling={"steps": 2, "cfg": 1}, device={"compile": True})
     engine = DiffusionEngine(folders["sd"], settings)
     batch = crops(4)
-    engine.repaint(batch, settings)
+    engine.inpaint(batch, settings)
     room, repaint = 2, engine._repaint
 
     def tight(crops, *args):
@@ -317,14 +318,14 @@ def test_a_batch_that_failed_is_not_filled_up_to_its_size_again(folders, compili
         return repaint(crops, *args)
 
     engine._repaint = tight
-    assert len(Resilient(engine).repaint(batch, settings)) == 4
+    assert len(Resilient(engine).inpaint(batch, settings)) == 4
     assert compiling.batches[-1] == 2
 
 
 def test_without_a_compiler_it_goes_on_and_says_so_once(folders, compiling, caplog):
     from torch._inductor.exc import InvalidCxxCompiler
 
-    settings = Inpaint(steps=2, cfg=1, compile=True)
+    settings = Recipe(sampling={"steps": 2, "cfg": 1}, device={"compile": True})
     plain, _ = repaint(folders["sd"], crops(2), cfg=1)
     compiling.fail = InvalidCxxCompiler()
     compiled, _ = repaint(folders["sd"], crops(2), cfg=1, compile=True)

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.resilient import IN_VAIN, Resilient
 from autofix.errors import EngineError, ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from autofix.values import Patch
 from tests.build import crop, picture, region
 from tests.engines import tiny
@@ -20,7 +20,7 @@ from tests.engines.misbehaving import Crashing, Sick, Small
 from tests.pipeline.fakes import Painter
 
 SEEN = picture(96, 64)
-SETTINGS = Inpaint()
+SETTINGS = Recipe()
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def warned(caplog):
 
 def same(answers, batch):
     """Whether each answer is what a healthy engine paints of the crop, to the last bit."""
-    healthy = Painter().repaint(batch, SETTINGS)
+    healthy = Painter().inpaint(batch, SETTINGS)
     return [
         isinstance(a, Patch) and a.crop is b.crop and np.array_equal(a.pixels, b.pixels)
         for a, b in zip(answers, healthy, strict=True)
@@ -59,19 +59,19 @@ def same(answers, batch):
 def test_a_healthy_engine_is_asked_once(caplog):
     engine, batch = Painter(), crops(4)
     resilient = Resilient(engine)
-    assert same(resilient.repaint_each(batch, SETTINGS), batch) == [True] * 4
-    assert same(resilient.repaint(batch, SETTINGS), batch) == [True] * 4
+    assert same(resilient.inpaint_each(batch, SETTINGS), batch) == [True] * 4
+    assert same(resilient.inpaint(batch, SETTINGS), batch) == [True] * 4
     assert sizes(engine) == [4, 4]
-    assert resilient.facts is engine.facts
+    assert resilient.info is engine.info
     assert warned(caplog) == []
-    assert resilient.repaint_each([], SETTINGS) == []
+    assert resilient.inpaint_each([], SETTINGS) == []
 
 
 @pytest.mark.parametrize("values", [np.nan, np.inf, 0])
 def test_one_broken_region_of_four_is_painted_again_and_the_others_are_not(values, caplog):
     """Asks 21 and 22, defect 20: every tool drops the face, or pastes a black box."""
     engine, batch = Sick({2}, values=values), crops(4)
-    answers = Resilient(engine).repaint_each(batch, SETTINGS)
+    answers = Resilient(engine).inpaint_each(batch, SETTINGS)
     assert same(answers, batch) == [True] * 4
     assert [[c.region.index for c in each] for each in engine.batches] == [[0, 1, 2, 3], [2]]
     assert engine.turns == ["vae"]
@@ -84,7 +84,7 @@ def test_the_precision_that_was_needed_stays_and_is_said_once(caplog):
     engine, batch = Sick({0, 3}, cure="float32"), crops(4)
     resilient = Resilient(engine)
     for _ in range(2):
-        assert same(resilient.repaint_each(batch, SETTINGS), batch) == [True] * 4
+        assert same(resilient.inpaint_each(batch, SETTINGS), batch) == [True] * 4
     assert engine.turns == ["vae", "float32"]
     assert sizes(engine) == [4, 2, 2, 4]
     (said,) = warned(caplog)
@@ -95,20 +95,20 @@ def test_what_no_precision_mends_fails_alone_and_is_not_tried_for_ever(caplog):
     engine, batch = Sick({1}, cure="nothing"), crops(4)
     resilient = Resilient(engine)
     for _ in range(IN_VAIN + 2):
-        answers = resilient.repaint_each(batch, SETTINGS)
+        answers = resilient.inpaint_each(batch, SETTINGS)
         assert same(answers, batch) == [True, False, True, True]
         assert "not numbers (NaN): try --dtype float32" in str(answers[1])
         assert engine.precision == "own"
     assert engine.turns == ["vae", "float32", "own"] * IN_VAIN
     assert warned(caplog) == []
     with pytest.raises(EngineError, match="not numbers"):
-        resilient.repaint(batch, SETTINGS)
+        resilient.inpaint(batch, SETTINGS)
 
 
 def test_an_engine_without_other_precisions_fails_its_broken_region():
     engine, batch = Painter(), crops(2)
     engine.patch = Sick({1}).patch
-    answers = Resilient(engine).repaint_each(batch, SETTINGS)
+    answers = Resilient(engine).inpaint_each(batch, SETTINGS)
     assert same(answers, batch) == [True, False]
     assert isinstance(answers[1], EngineError)
 
@@ -117,7 +117,7 @@ def test_black_where_the_picture_is_black_is_no_failure():
     dark = picture(96, 64).with_pixels((SEEN.pixels * 0.05).astype(np.uint8))
     batch = crops(2, seen=dark)
     engine = Sick({0}, values=0)
-    answers = Resilient(engine).repaint_each(batch, SETTINGS)
+    answers = Resilient(engine).inpaint_each(batch, SETTINGS)
     assert all(isinstance(answer, Patch) for answer in answers)
     assert not answers[0].pixels.any()
     assert engine.turns == []
@@ -134,13 +134,13 @@ def test_black_where_the_picture_is_black_is_no_failure():
 )
 def test_a_card_without_half_support_gives_pictures(said, caplog):
     class NoHalf(Sick):
-        def repaint(self, crops, settings):
+        def inpaint(self, crops, settings):
             if self.precision != "float32":
                 raise EngineError("the model failed", "no") from RuntimeError(said)
-            return super().repaint(crops, settings)
+            return super().inpaint(crops, settings)
 
     engine, batch = NoHalf(set()), crops(4)
-    assert same(Resilient(engine).repaint_each(batch, SETTINGS), batch) == [True] * 4
+    assert same(Resilient(engine).inpaint_each(batch, SETTINGS), batch) == [True] * 4
     assert engine.turns == ["float32"]  # the VAE alone would not help
     assert sizes(engine) == [4]
     (message,) = warned(caplog)
@@ -161,23 +161,23 @@ def test_a_card_without_half_support_gives_pictures(said, caplog):
 def test_out_of_memory_halves_the_batch_and_remembers_what_worked(error, caplog, freed):
     engine, batch = Small(3, error=error), crops(8)
     resilient = Resilient(engine)
-    assert same(resilient.repaint_each(batch, SETTINGS), batch) == [True] * 8
+    assert same(resilient.inpaint_each(batch, SETTINGS), batch) == [True] * 8
     assert sizes(engine) == [8, 4, 2, 2, 2, 2]
     assert len(freed) == 2
     assert warned(caplog) == ["out of memory: from now on 2 at once at 32x32"]
-    assert same(resilient.repaint_each(batch[:4], SETTINGS), batch[:4]) == [True] * 4
+    assert same(resilient.inpaint_each(batch[:4], SETTINGS), batch[:4]) == [True] * 4
     assert sizes(engine)[6:] == [2, 2]
     assert len(warned(caplog)) == 1
     engine.room = 8
     large = crops(4, size=(48, 48))
-    resilient.repaint_each(large, SETTINGS)
+    resilient.inpaint_each(large, SETTINGS)
     assert sizes(engine)[8:] == [4]  # another working size, another limit
 
 
 def test_out_of_memory_with_one_crop_steps_down_and_starts_large_again(caplog):
     engine, batch = Small(0, rungs=1), crops(4)
     resilient = Resilient(engine)
-    assert same(resilient.repaint_each(batch, SETTINGS), batch) == [True] * 4
+    assert same(resilient.inpaint_each(batch, SETTINGS), batch) == [True] * 4
     assert sizes(engine) == [4, 2, 1, 4, 2, 2]
     assert warned(caplog) == [
         "out of memory even with one at a time: now layer by layer",
@@ -187,7 +187,7 @@ def test_out_of_memory_with_one_crop_steps_down_and_starts_large_again(caplog):
 
 def test_only_where_no_rung_is_left_does_a_region_fail():
     engine = Small(0)
-    answers = Resilient(engine).repaint_each(crops(2), SETTINGS)
+    answers = Resilient(engine).inpaint_each(crops(2), SETTINGS)
     assert [str(answer) for answer in answers] == [
         "out of memory even with one crop of 32x32 at a time: use a smaller --size, or --device cpu"
     ] * 2
@@ -198,14 +198,14 @@ def test_nothing_holds_what_a_failed_batch_took_of_the_memory():
     held = []
 
     class Greedy(Painter):
-        def repaint(self, crops, settings):
+        def inpaint(self, crops, settings):
             gone = [ref() is None for ref in held]
             assert all(gone)
             latents = np.zeros(1000).view(Latents)
             held.append(weakref.ref(latents))
             if len(crops) > 1:
                 raise EngineError("failed", "x") from torch.OutOfMemoryError("out of memory")
-            return super().repaint(crops, settings)
+            return super().inpaint(crops, settings)
 
     class Latents(np.ndarray):
         pass
@@ -213,7 +213,7 @@ def test_nothing_holds_what_a_failed_batch_took_of_the_memory():
     gc.disable()  # it must not be the collector's luck
     try:
         batch = crops(4)
-        assert same(Resilient(Greedy()).repaint_each(batch, SETTINGS), batch) == [True] * 4
+        assert same(Resilient(Greedy()).inpaint_each(batch, SETTINGS), batch) == [True] * 4
     finally:
         gc.enable()
     assert len(held) == 6
@@ -222,7 +222,7 @@ def test_nothing_holds_what_a_failed_batch_took_of_the_memory():
 @pytest.mark.parametrize("error", [KeyError("unet"), ZeroDivisionError(), TypeError("a\nb")])
 def test_a_crash_costs_the_region_that_crashes_alone_too(error):
     engine, batch = Crashing({1}, error), crops(4)
-    answers = Resilient(engine).repaint_each(batch, SETTINGS)
+    answers = Resilient(engine).inpaint_each(batch, SETTINGS)
     assert same(answers, batch) == [True, False, True, True]
     assert sizes(engine) == [4, 1, 1, 1, 1]
     assert str(answers[1]).startswith(f"the engine crashed with {type(error).__name__}: ")
@@ -231,28 +231,28 @@ def test_a_crash_costs_the_region_that_crashes_alone_too(error):
 
 def test_a_crash_that_comes_of_the_batch_costs_nothing():
     engine, batch = Crashing(set(), IndexError("odd"), batches=True), crops(4)
-    assert same(Resilient(engine).repaint_each(batch, SETTINGS), batch) == [True] * 4
+    assert same(Resilient(engine).inpaint_each(batch, SETTINGS), batch) == [True] * 4
 
 
 def test_an_engine_s_own_words_are_kept():
     engine = Crashing({0}, EngineError("the model failed: so", "do that"))
-    answers = Resilient(engine).repaint_each(crops(2), SETTINGS)
+    answers = Resilient(engine).inpaint_each(crops(2), SETTINGS)
     assert str(answers[0]) == "the model failed: so: do that"
 
 
 def test_an_engine_that_loses_a_patch_is_not_trusted_with_the_batch():
     class Losing(Painter):
-        def repaint(self, crops, settings):
-            return super().repaint(crops, settings)[: max(1, len(crops) - 1)]
+        def inpaint(self, crops, settings):
+            return super().inpaint(crops, settings)[: max(1, len(crops) - 1)]
 
     batch = crops(3)
-    assert same(Resilient(Losing()).repaint_each(batch, SETTINGS), batch) == [True] * 3
+    assert same(Resilient(Losing()).inpaint_each(batch, SETTINGS), batch) == [True] * 3
 
 
 def test_a_model_or_setting_that_cannot_work_is_not_forgiven():
     engine = Crashing({0}, ModelError("no such model", "name another"))
     with pytest.raises(ModelError, match="no such model"):
-        Resilient(engine).repaint_each(crops(2), SETTINGS)
+        Resilient(engine).inpaint_each(crops(2), SETTINGS)
     assert sizes(engine) == [2]
 
 
@@ -271,25 +271,27 @@ def overflowing(folder, part):
 @pytest.mark.parametrize(("part", "mended"), [("vae", "the VAE"), ("unet", "everything")])
 def test_a_real_overflow_in_half_precision_is_mended(tmp_path, part, mended, caplog):
     folder = overflowing(tmp_path / "model", part)
-    settings = Inpaint(steps=2, dtype="float16", strength=0.5)
+    settings = Recipe(sampling={"steps": 2}, device={"dtype": "float16"}, inpaint={"strength": 0.5})
     batch = crops(2, size=(64, 64))
     engine = DiffusionEngine(folder, settings)
-    assert not any(np.isfinite(p.pixels).all() for p in engine.repaint(batch, settings))
+    assert not any(np.isfinite(p.pixels).all() for p in engine.inpaint(batch, settings))
     resilient = Resilient(engine)
-    patches = resilient.repaint(batch, settings)
+    patches = resilient.inpaint(batch, settings)
     assert f"from now on {mended} computes in float32" in warned(caplog)[0]
-    in_full = DiffusionEngine(folder, Inpaint(steps=2, dtype="float32")).repaint(batch, settings)
+    in_full = DiffusionEngine(
+        folder, Recipe(sampling={"steps": 2}, device={"dtype": "float32"})
+    ).inpaint(batch, settings)
     for patch, expected in zip(patches, in_full, strict=True):
         assert np.abs(patch.pixels - expected.pixels).max() * 255 < 6
         assert np.abs(patch.pixels - expected.pixels).mean() * 255 < 1
-    again = resilient.repaint(batch, settings)
+    again = resilient.inpaint(batch, settings)
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(patches, again, strict=True))
     assert len(warned(caplog)) == 1
 
 
 def test_infinite_latents_are_not_hidden_by_the_vae(tmp_path):
     """The decoder of a tiny VAE begins with a tanh, which turns infinity into 3."""
-    engine = DiffusionEngine(tiny.promptless(tmp_path / "model"), Inpaint())
+    engine = DiffusionEngine(tiny.promptless(tmp_path / "model"), Recipe())
     pipe = engine._loaded()
     latents = torch.zeros(2, 4, 8, 8)
     latents[1, 0, 3, 3] = torch.inf

@@ -112,7 +112,7 @@ def test_a_worker_answers_in_the_order_asked(place, warm):
 def test_a_worker_takes_settings_but_none_that_names_a_model(place, warm):
     (record,) = ask([place / "launch.png"], None, {"inpaint.strength": 0.7})
     assert record["regions"][0]["strength"] == 0.7
-    for settings in ({"inpaint.model": "x"}, {"detect.detectors": ["x.pt"]}, {"passes": []}):
+    for settings in ({"model.name": "x"}, {"detect.detectors": ["x.pt"]}, {"passes": []}):
         with pytest.raises(UsageError, match="cannot be set from outside"):
             list(ask([place / "launch.png"], None, settings))
     with pytest.raises(UsageError, match="did you mean 'strength'"):

@@ -76,9 +76,9 @@ RECIPES = [
     {"choose.max_ratio": 0.9, "mask.offset_x": 3, "mask.offset_y": -4, "mask.dilate": -8},
     {"mask.merge": "merge", "mask.blur": 7},
     {"mask.merge": "merge-invert", "crop.area": "whole-picture", "crop.size": "512x768"},
-    {"crop.padding": 64, "inpaint.prompt": "a [SEP] b", "inpaint.negative_prompt": "c"},
-    {"inpaint.strength": 0.25, "inpaint.steps": 30, "inpaint.cfg": 5.5},
-    {"inpaint.sampler": "Euler a"},
+    {"crop.padding": 64, "prompt.positive": "a [SEP] b", "prompt.negative": "c"},
+    {"inpaint.strength": 0.25, "sampling.steps": 30, "sampling.cfg": 5.5},
+    {"sampling.sampler": "Euler a"},
 ]
 PIXELS = {"choose.sort": "none", "mask.dilate": 4, "mask.blur": 4, "crop.padding": 32} | {
     "detect.detectors": ["face_yolov8n"],
@@ -135,7 +135,7 @@ def test_detectors_by_their_names(detectors, model, confidence):
 
 def test_prompts_with_rules_are_written_as_each_thing_got_them():
     given = "[SEP:left] a [SEP] b"
-    recipe = Recipe().override({"inpaint.prompt": given, "inpaint.negative_prompt": "x"})
+    recipe = Recipe().override({"prompt.positive": given, "prompt.negative": "x"})
     found = [
         RegionResult(region((0, 0, 9, 9), prompt="a"), "fixed"),
         RegionResult(region((0, 0, 9, 9), skip="too small"), "skipped"),
@@ -184,13 +184,13 @@ def test_a_tab_without_its_own_takes_what_holds_for_the_whole_picture():
     main = {"steps": 20, "cfg": 5, "sampler": "Euler", "size": "640x960"}
     found, _ = settings_of({"ad_model": "face_yolov8n.pt"}, main)
     assert found["crop"]["size"] == "640x960"
-    assert [found["inpaint"][key] for key in ("steps", "cfg", "sampler")] == [20, 5, "Euler"]
+    assert [found["sampling"][key] for key in ("steps", "cfg", "sampler")] == [20, 5, "Euler"]
     own = {"ad_use_steps": True, "ad_use_cfg_scale": True, "ad_use_sampler": True} | {
         "ad_use_inpaint_width_height": True
     }
     found, _ = settings_of({"ad_model": "face_yolov8n.pt", **own}, main)
     assert found["crop"]["size"] == "512x512"
-    assert [found["inpaint"][key] for key in ("steps", "cfg", "sampler")] == [
+    assert [found["sampling"][key] for key in ("steps", "cfg", "sampler")] == [
         28,
         7.0,
         "DPM++ 2M Karras",

@@ -2,7 +2,8 @@ import pytest
 
 from autofix.metadata.adetailer_infotext import infotext_keys, tabs_of
 from autofix.metadata.adetailer_recipe import args_of, settings_of
-from autofix.settings.recipe import Control, Inpaint, Recipe, parse
+from autofix.settings.model_sections import Control
+from autofix.settings.recipe import Recipe, parse
 
 TILE = "control_v11f1e_sd15_tile [a371b31b]"
 NAMES = ["ad_controlnet_model", "ad_controlnet_module", "ad_controlnet_weight"]
@@ -64,7 +65,7 @@ def test_a_module_that_is_none_of_ours_is_replaced_and_noted(module, ours):
     ],
 )
 def test_what_was_done_is_written_as_adetailer_would(control, said):
-    args = args_of(Recipe(inpaint=Inpaint(control=(control, Control(model="second")))), ())
+    args = args_of(Recipe(inpaint={"control": (control, Control(model="second"))}), ())
     assert [args[name] for name in NAMES] == said
 
 

@@ -33,7 +33,7 @@ INFOTEXT = (
     'Lora hashes: "x: ab, y: cd", Version: v1.10'
 )
 TWO_PASSES = parse(
-    {"passes": [{"inpaint": {"prompt": "a"}}, {"detect": {"detectors": ["hands"]}}]}, origin="test"
+    {"passes": [{"prompt": {"positive": "a"}}, {"detect": {"detectors": ["hands"]}}]}, origin="test"
 )
 
 
@@ -91,7 +91,7 @@ def autofix_version():
 
 
 def test_the_record_says_what_became_of_every_region():
-    recipe = Recipe().override({"inpaint.prompt": "b", "mask.dilate": "8%"})
+    recipe = Recipe().override({"prompt.positive": "b", "mask.dilate": "8%"})
     done = fixed(
         png(), recipe,
         result((1, 2, 31, 52), seed=3, prompt="p", negative_prompt="n", strength=0.123456),
@@ -99,7 +99,7 @@ def test_the_record_says_what_became_of_every_region():
     )  # fmt: skip
     record = read_record(done)
     assert parse(record["recipe"], origin="it") == recipe
-    assert record["recipe"] == {"mask": {"dilate": "8%"}, "inpaint": {"prompt": "b"}}
+    assert record["recipe"] == {"mask": {"dilate": "8%"}, "prompt": {"positive": "b"}}
     first, second = record["regions"]
     assert first == {
         "pass": 1, "index": 1, "label": "face", "score": 0.9, "box": [1.0, 2.0, 31.0, 52.0],

@@ -34,7 +34,7 @@ INFOTEXT = (
     "ADetailer denoising strength 2nd: 0.4, ADetailer inpaint only masked 2nd: False, "
     "ADetailer version: 25.3.0"
 )
-MODEL_NOTE = "ADetailer paints with the web UI's model: name yours in inpaint.model"
+MODEL_NOTE = "ADetailer paints with the web UI's model: name yours in model.name"
 
 
 def written(path, data):
@@ -57,7 +57,7 @@ RECIPES = {
             "detect.detectors": ["face_yolov8n", 'models/it\'s "mine".pt'],
             "mask.dilate": "-8%",
             "crop.size": "832x1216",
-            "inpaint.prompt": '[SEP:left] a "b"\\ \n [SEP] {c|\x7f 猫}',
+            "prompt.positive": '[SEP:left] a "b"\\ \n [SEP] {c|\x7f 猫}',
             "inpaint.strength": [0.5, 0.3],
         }
     ),
@@ -96,7 +96,9 @@ def test_adetailers_arguments_in_every_wrapping(tmp_path, wrap):
         "choose": {"sort": "none"},
         "mask": {"dilate": 8.0, "blur": 4.0},
         "crop": {"padding": 32.0},
-        "inpaint": {"prompt": "a [SEP] b", "strength": 0.3, "steps": 40},
+        "prompt": {"positive": "a [SEP] b"},
+        "sampling": {"steps": 40},
+        "inpaint": {"strength": 0.3},
     }
     assert found.notes == (MODEL_NOTE,)
 
@@ -163,7 +165,7 @@ def test_a_record_without_a_recipe_leaves_the_keys(tmp_path):
 def test_no_picture_can_ask_for_leave_to_run_code(tmp_path):
     trusting = {
         "detect": {"trust_pickle": True, "classes": ["a"]},
-        "inpaint": {"trust_pickle": True},
+        "model": {"trust_pickle": True},
     }
     record = {"recipe": {**trusting, "passes": [trusting, {"mask": {"blur": 3}}]}}
     found = import_recipe(written(tmp_path / "it.json", record))
@@ -234,4 +236,4 @@ def test_no_text_can_leave_its_comment_or_its_string(tmp_path):
     assert toml.encode()
     data = tomllib.loads(toml)
     assert "trust_pickle" not in data["detect"]
-    assert data["inpaint"]["prompt"].startswith('"\n[detect]\ntrust_pickle')
+    assert data["prompt"]["positive"].startswith('"\n[detect]\ntrust_pickle')

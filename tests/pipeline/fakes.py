@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from autofix.engines.base import EngineFacts, SizeRule
+from autofix.engines.base import ModelInfo, SizeRule
 from autofix.errors import EngineError
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
@@ -34,13 +34,13 @@ class Painter:
 
     def __init__(self, colour=0.5, *, labels=(), native=64):
         self.colour = colour
-        self.facts = EngineFacts("painter", "painter-1", SizeRule(native), frozenset(labels))
+        self.info = ModelInfo("painter", "painter-1", SizeRule(native), frozenset(labels))
         self.batches = []
 
     def check(self, settings):
         pass
 
-    def repaint(self, crops, settings):
+    def inpaint(self, crops, settings):
         self.batches.append(list(crops))
         return [self.patch(crop) for crop in crops]
 
@@ -61,10 +61,10 @@ class Broken(Painter):
         super().__init__()
         self.until_seed = until_seed
 
-    def repaint(self, crops, settings):
+    def inpaint(self, crops, settings):
         if self.until_seed is None:
             raise EngineError("the model failed: no such layer", "take another --model")
-        return super().repaint(crops, settings)
+        return super().inpaint(crops, settings)
 
     def patch(self, crop):
         good = crop.region.seed >= self.until_seed
@@ -89,6 +89,6 @@ def pipeline(detector, engine, *, batch_size=8, bulk=False, keep_candidates=Fals
     """A pipeline with these two in every pass, whose check lets nearly everything pass."""
     changes = {key.replace("__", "."): value for key, value in changes.items()}
     plain = {"blend.match_colour": False, "blend.match_grain": False, **ANYTHING_GOES}
-    recipe = load("face").override({**plain, "inpaint.batch_size": batch_size, **changes})
+    recipe = load("face").override({**plain, "device.batch_size": batch_size, **changes})
     tools = Toolbox(recipe, engine=engine, detectors=(detector,))
     return Pipeline(recipe, tools, bulk=bulk, keep_candidates=keep_candidates)

@@ -93,10 +93,10 @@ def test_a_crash_in_one_batch_costs_the_region_that_crashes():
     class CrashingAtOne(Crashing):
         """Crashes at the third region of the second picture."""
 
-        def repaint(self, crops, settings):
+        def inpaint(self, crops, settings):
             seen = [np.array_equal(c.pixels, c.window.cut(doomed.pixels)) for c in crops]
             self.wrong = {2} if all(seen) else set()
-            return super().repaint(crops, settings)
+            return super().inpaint(crops, settings)
 
     healthy = fix_two(Painter(), batch_size=4)
     first, second = fix_two(CrashingAtOne(set(), KeyError("attention")), batch_size=4)

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from autofix.engines.base import EngineFacts, SizeRule
+from autofix.engines.base import ModelInfo, SizeRule
 from autofix.fixer import Fixer
 from autofix.imagefiles.files import read
 from checking.breaking import BREAKERS
@@ -27,13 +27,13 @@ class Breaker:
     """Sharpens the first face of a picture, and breaks each other one in a way of its own."""
 
     def __init__(self, kinds):
-        self.facts = EngineFacts("breaker", "breaker-1", SizeRule(192), faithful=True)
+        self.info = ModelInfo("breaker", "breaker-1", SizeRule(192), faithful=True)
         self.kinds = kinds
 
     def check(self, settings):
         pass
 
-    def repaint(self, crops, settings):
+    def inpaint(self, crops, settings):
         return [self.patch(crop) for crop in crops]
 
     def patch(self, crop):

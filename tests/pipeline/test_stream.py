@@ -107,7 +107,7 @@ def real():
 
 
 def fixed(given, *, batch_size, bulk=False):
-    recipe = load("face").override({"inpaint.batch_size": batch_size, "inpaint.device": "cpu"})
+    recipe = load("face").override({"device.batch_size": batch_size, "device.name": "cpu"})
     with Toolbox(recipe) as toolbox, Pipeline(recipe, toolbox, bulk=bulk) as pipeline:
         return {each.picture.name: each.picture.pixels for each in pipeline.fix(given)}
 

@@ -57,17 +57,17 @@ class NullDetector:
 @pytest.mark.parametrize(
     ("changes", "another"),
     [
-        ({"inpaint.revision": "v2"}, True),
-        ({"inpaint.trust_pickle": True}, True),
-        ({"inpaint.vram": "low"}, True),
-        ({"inpaint.compile": True}, True),
-        ({"inpaint.dtype": "bfloat16"}, True),
-        ({"inpaint.sampler": "DDIM", "inpaint.control": ["tile"]}, False),
-        ({"inpaint.cfg": 3, "inpaint.steps": 5, "inpaint.prompt": "x"}, False),
+        ({"model.revision": "v2"}, True),
+        ({"model.trust_pickle": True}, True),
+        ({"device.vram": "low"}, True),
+        ({"device.compile": True}, True),
+        ({"device.dtype": "bfloat16"}, True),
+        ({"sampling.sampler": "DDIM", "inpaint.control": ["tile"]}, False),
+        ({"sampling.cfg": 3, "sampling.steps": 5, "prompt.positive": "x"}, False),
     ],
 )
 def test_recipes_share_an_engine_unless_a_setting_needs_another(changes, another):
-    with Toolbox(Recipe().override({"inpaint.model": "null"})) as toolbox:
+    with Toolbox(Recipe().override({"model.name": "null"})) as toolbox:
         with toolbox.engine() as engine:
             pass
         with toolbox.using(toolbox.recipe.override(changes)).engine() as other:
@@ -78,14 +78,14 @@ def test_recipes_share_an_engine_unless_a_setting_needs_another(changes, another
     ("changes", "said"),
     [
         ({"inpaint.control": ["nowhere"]}, "no controlnet 'nowhere'"),
-        ({"inpaint.sampler": "Oiler"}, "Oiler"),
-        ({"inpaint.prompt": "x <lora:nowhere:1>"}, "no LoRA 'nowhere'"),
+        ({"sampling.sampler": "Oiler"}, "Oiler"),
+        ({"prompt.positive": "x <lora:nowhere:1>"}, "no LoRA 'nowhere'"),
     ],
 )
 def test_each_recipe_that_shares_an_engine_is_checked_before_any_weights_load(
     tmp_path, changes, said
 ):
-    recipe = Recipe().override({"inpaint.model": str(tiny.sd(tmp_path / "sd"))})
+    recipe = Recipe().override({"model.name": str(tiny.sd(tmp_path / "sd"))})
     with Toolbox(recipe) as toolbox:
         with pytest.raises(UsageError, match=said):
             toolbox.using(recipe.override(changes)).check()

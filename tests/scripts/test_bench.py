@@ -42,10 +42,10 @@ def recipe(folder, model, **more):
         "detect.detectors": [f"scripted:{folder / 'boxes.json'}"],
         "crop.align": "off",
         "crop.min_scale": 0,
-        "inpaint.model": str(model),
-        "inpaint.device": "cpu",
-        "inpaint.steps": 4,
-        "inpaint.step_count": "diffusers",
+        "model.name": str(model),
+        "device.name": "cpu",
+        "sampling.steps": 4,
+        "sampling.step_count": "diffusers",
         "inpaint.strength": 0.5,
         "check.enabled": False,
     }
@@ -114,7 +114,7 @@ def pixels(path):
 
 def test_the_recorder_counts_the_rows_that_a_run_needs(made, tiny):
     folder, boxes = made
-    wanted = recipe(folder, tiny, **{"inpaint.batch_size": 2, "inpaint.cfg": 5.0})
+    wanted = recipe(folder, tiny, **{"device.batch_size": 2, "sampling.cfg": 5.0})
     faces = sum(map(len, boxes.values()))
     recorder = Recorder()
     with Toolbox(wanted) as toolbox, recorder.recording():

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import calibrate_check
-from autofix.settings.recipe import Check
+from autofix.settings.region_sections import Check
 from autofix.values import Finding, Region
 from calibrate_check import Judged
 from checking.breaking import BREAKERS, Face

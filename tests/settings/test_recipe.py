@@ -1,10 +1,11 @@
 import sys
 
 import pytest
+import tomli_w
 
 from autofix.errors import RecipeError
-from autofix.settings.recipe import Recipe, parse
-from autofix.settings.recipe_toml import load, shipped, to_toml
+from autofix.settings.recipe import RENAMED, Recipe, parse, with_new_names
+from autofix.settings.recipe_toml import differences, load, shipped, to_toml
 from autofix.settings.units import Share, parse_share
 
 if sys.version_info >= (3, 11):
@@ -66,7 +67,7 @@ def test_a_recipe_cannot_be_changed():
 
 def test_a_recipe_file(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('[inpaint]\nstrength = 0.25\nsteps = "auto"\n', encoding="utf-8")
+    path.write_text('[inpaint]\nstrength = 0.25\n[sampling]\nsteps = "auto"\n', encoding="utf-8")
     recipe = load(str(path))
     assert (recipe.name, recipe.inpaint.strength) == ("mine", 0.25)
     path.write_text("[inpaint\n", encoding="utf-8")
@@ -100,3 +101,61 @@ def test_the_check_is_loose_with_a_model_that_paints_freely_unless_it_is_told_ot
     assert (loose.max_ring, loose.min_iou) == (check.max_ring, check.min_iou)
     strict = load("face").override({"check.likeness": "strict"}).check
     assert strict.for_model(faithful=False) == strict
+
+
+def written(path, text):
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_recipe_file_starts_from_its_base(tmp_path):
+    plain = load(written(tmp_path / "plain.toml", "[mask]\nblur = 3\n"))
+    assert plain.mask.shape == load("face").mask.shape == "ellipse"
+    assert plain.mask.blur == Share(3, False)
+    hand = written(tmp_path / "hand 2.toml", 'base = "hand"\n[mask]\nblur = 3\n')
+    assert load(hand).mask.model_dump() == load("hand").mask.model_dump() | {"blur": 3.0}
+    beside = written(tmp_path / "third.toml", 'base = "hand 2.toml"\nseed = 4\n')
+    assert load(beside).mask == load(hand).mask
+    assert (load(beside).name, load(beside).seed, load(beside).description) == ("third", 4, "")
+
+
+@pytest.mark.parametrize(
+    ("base", "problem"),
+    [
+        ('"fcae"', "did you mean 'face'"),
+        ("3", "sets base to 3"),
+        ('"mine.toml"', "has itself as its base"),
+    ],
+)
+def test_a_base_that_does_not_exist_is_refused(tmp_path, base, problem):
+    with pytest.raises(RecipeError, match=problem):
+        load(written(tmp_path / "mine.toml", f"base = {base}\n"))
+
+
+def test_a_base_cannot_grant_trust(tmp_path):
+    written(tmp_path / "base.toml", "[model]\ntrust_pickle = true\n")
+    with pytest.raises(RecipeError, match=r"sets model\.trust_pickle, which no file can"):
+        load(written(tmp_path / "mine.toml", 'base = "base.toml"\n'))
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_is_answered_with_the_new_one(old, new):
+    with pytest.raises(RecipeError, match=f"{old}, which is called {new} now"):
+        load("face").override({old: 1})
+    section, _, key = new.partition(".")
+    assert key in type(getattr(Recipe(), section)).model_fields
+
+
+def test_an_old_record_is_read_with_new_names():
+    old = {"seed": 3, "inpaint": {"strength": 0.3, "model": "m", "soft_bias": 2}}
+    new = {"inpaint": {"strength": 0.3}, "model": {"name": "m"}, "soft": {"bias": 2}}
+    assert with_new_names(old) == {"seed": 3, **new}
+    assert with_new_names({"passes": [old, {}]}) == {"passes": [{"seed": 3, **new}, {}]}
+    assert with_new_names(new) == new
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_differences_from_face_make_the_recipe_again(name, tmp_path):
+    recipe = load(name)
+    text = tomli_w.dumps(differences(recipe))
+    assert load(written(tmp_path / "again.toml", text)).fingerprint == recipe.fingerprint

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autofix.imaging.colour import lab_to_rgb, rgb_to_lab
-from autofix.settings.recipe import Blend
+from autofix.settings.region_sections import Blend
 from autofix.stages.blend import COLOUR_LIMIT, blend
 from autofix.values import Picture
 from tests.build import crop, patch, picture, region, smooth

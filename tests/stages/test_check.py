@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from autofix.geometry import Window
-from autofix.settings.recipe import Check
+from autofix.settings.region_sections import Check
 from autofix.stages.check import check, refusal, score
 from autofix.values import Crop, Finding, Picture, Region, SoftMask
 from tests.build import crop, detection, patch, picture, region

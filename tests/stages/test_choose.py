@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autofix.settings.recipe import Choose
+from autofix.settings.region_sections import Choose
 from autofix.stages.choose import choose
 from tests.build import detection, picture
 

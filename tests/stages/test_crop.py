@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autofix.geometry import Window, apply
-from autofix.settings.recipe import Choose, CropSection, Mask
+from autofix.settings.region_sections import Choose, CropSection, Mask
 from autofix.settings.units import Share
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, frame, lean, unfit, working_size

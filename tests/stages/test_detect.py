@@ -1,4 +1,4 @@
-from autofix.settings.recipe import Detect
+from autofix.settings.region_sections import Detect
 from autofix.stages.detect import detect
 from tests.build import detection, picture
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from autofix.settings.recipe import Choose, Mask
+from autofix.settings.region_sections import Choose, Mask
 from autofix.stages.choose import choose
 from autofix.stages.mask import mask, merge
 from tests.build import detection, picture

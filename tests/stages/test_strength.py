@@ -1,12 +1,12 @@
 import pytest
 
-from autofix.engines.base import EngineFacts, SizeRule
-from autofix.settings.recipe import Inpaint
+from autofix.engines.base import ModelInfo, SizeRule
+from autofix.settings.model_sections import Inpaint
 from autofix.stages.strength import strength_of, tuned
 from tests.build import detection
 
 TABLE = ((20.0, 0.6), (60.0, 0.4), (100.0, 0.2))
-FACTS = EngineFacts("m", "m1", SizeRule(64), tuned=TABLE)
+FACTS = ModelInfo("m", "m1", SizeRule(64), tuned=TABLE)
 
 
 def strength(box, picture_wh=(1000, 1000), cycle=0, **settings):

@@ -30,7 +30,7 @@ def load_checkpoint(
     found = sniff(path, trust_pickle=trust_pickle)
     if own_vae and not found.has_vae:
         raise ModelError(
-            f"{path.name!r} holds no VAE", "give one: --vae FILE (inpaint.vae in a recipe)"
+            f"{path.name!r} holds no VAE", "give one: --vae FILE (model.vae in a recipe)"
         )
     try:
         read = tensor_reader(path, trust_pickle=trust_pickle)

@@ -15,8 +15,9 @@ from autofix.engines.checkpoints.weight_file import check_kind
 from autofix.engines.diffusion.control_load import load_controlnet
 from autofix.engines.diffusion.control_preprocess import check_module, control_image, module_of
 from autofix.errors import ModelError
-from autofix.settings.recipe import Control, Inpaint
-from autofix.settings.user_config import model_folders
+from autofix.settings.model_folders import model_folders
+from autofix.settings.model_sections import Control
+from autofix.settings.recipe import Recipe
 from autofix.values import Crop
 
 _UNION = {
@@ -35,12 +36,12 @@ class ControlNets:
         self._nets: dict[Path, Any] = {}
         self._warned = False
 
-    def check(self, settings: Inpaint, *, model: str, usable: bool) -> None:
+    def check(self, recipe: Recipe, *, model: str, usable: bool) -> None:
         """Raises ModelError where one is missing or the model takes none, or as `check_module`.
 
         `usable`: the model is of a kind that ControlNets are made for.
         """
-        for control in settings.control:
+        for control in recipe.inpaint.control:
             if control in self._checked:
                 continue
             if not usable:
@@ -51,22 +52,22 @@ class ControlNets:
             check_module(control)
             path = self._path(control.model)
             if not path.is_dir():
-                check_kind(path, trust_pickle=settings.trust_pickle)
+                check_kind(path, trust_pickle=recipe.model.trust_pickle)
             self._checked.add(control)
 
     @contextlib.contextmanager
-    def steering(self, pipe: Any, crops: Sequence[Crop], settings: Inpaint) -> Iterator[None]:
+    def steering(self, pipe: Any, crops: Sequence[Crop], recipe: Recipe) -> Iterator[None]:
         """While this lasts, the ControlNets steer the pipeline's UNet in repainting these crops.
 
         They are asked before each of its steps and what they say is handed to it, so that any
         inpainting pipeline can be steered, whatever it starts from. A step counts where it begins:
         start <= number / steps <= end, as in the web UI's extension. Raises ModelError.
         """
-        acting = [control for control in settings.control if control.weight > 0]
+        acting = [control for control in recipe.inpaint.control if control.weight > 0]
         if not acting:
             yield
             return
-        nets = [self._net(control, pipe, settings) for control in acting]
+        nets = [self._net(control, pipe, recipe) for control in acting]
         images = [_batch([control_image(crop, control) for crop in crops]) for control in acting]
         numbers = itertools.count()
 
@@ -91,7 +92,7 @@ class ControlNets:
             yield
         finally:
             handle.remove()
-            if settings.vram == "low":
+            if recipe.device.vram == "low":
                 for net in nets:
                     net.to("cpu")
 
@@ -106,7 +107,7 @@ class ControlNets:
             self._paths[name] = found
         return self._paths[name]
 
-    def _net(self, control: Control, pipe: Any, settings: Inpaint) -> Any:
+    def _net(self, control: Control, pipe: Any, recipe: Recipe) -> Any:
         """The ControlNet where the UNet works, in its precision."""
         path, unet, device = self._path(control.model), pipe.unet, pipe._execution_device
         if not self._warned and unet.config.in_channels != unet.config.out_channels:
@@ -116,9 +117,9 @@ class ControlNets:
                 "channels they can do harm; use the checkpoint that it was made from",
                 unet.config.in_channels,
             )
-        by_layers = settings.vram == "min" and device.type != "cpu"
+        by_layers = recipe.device.vram == "min" and device.type != "cpu"
         if path not in self._nets:
-            net = self._nets[path] = load_controlnet(path, unet, settings)
+            net = self._nets[path] = load_controlnet(path, unet, recipe)
             if by_layers:
                 from accelerate import cpu_offload
 

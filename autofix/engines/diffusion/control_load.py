@@ -10,7 +10,7 @@ from typing import Any
 
 from autofix.engines.checkpoints.weight_file import tensor_reader
 from autofix.errors import ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 
 _FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}  # by the width of the text embeddings
 _FIRST = {
@@ -21,10 +21,10 @@ _FIRST = {
 """The layer that reads the control image, in the three layouts that files have."""
 
 
-def load_controlnet(path: Path, unet: Any, settings: Inpaint) -> Any:
+def load_controlnet(path: Path, unet: Any, recipe: Recipe) -> Any:
     """A ControlNet of the UNet's family, on the CPU in the file's precision. Raises ModelError."""
     try:
-        net = (_of_folder if path.is_dir() else _of_file)(path, unet, settings)
+        net = (_of_folder if path.is_dir() else _of_file)(path, unet, recipe)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, TypeError) as error:
         raise ModelError(
             f"the ControlNet {path.name!r} cannot be loaded: {str(error).splitlines()[0]}",
@@ -33,7 +33,7 @@ def load_controlnet(path: Path, unet: Any, settings: Inpaint) -> Any:
     return net.eval()
 
 
-def _of_folder(path: Path, unet: Any, settings: Inpaint) -> Any:
+def _of_folder(path: Path, unet: Any, recipe: Recipe) -> Any:
     import diffusers
 
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -47,17 +47,17 @@ def _of_folder(path: Path, unet: Any, settings: Inpaint) -> Any:
         path,
         dtype=unet.dtype,
         local_files_only=True,
-        use_safetensors=None if settings.trust_pickle else True,
+        use_safetensors=None if recipe.model.trust_pickle else True,
         variant="fp16" if half and not (path / f"{stem}.safetensors").is_file() else None,
     )
 
 
-def _of_file(path: Path, unet: Any, settings: Inpaint) -> Any:
+def _of_file(path: Path, unet: Any, recipe: Recipe) -> Any:
     import diffusers
     import torch
     from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
-    read = tensor_reader(path, trust_pickle=settings.trust_pickle)
+    read = tensor_reader(path, trust_pickle=recipe.model.trust_pickle)
     state = read("control_model.") or read("")  # some hold the whole model they were trained beside
     if not _FIRST & state.keys():
         raise _no_controlnet(path, "something else (perhaps a Control-LoRA or a T2I adapter)")

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autofix.errors import EngineError, ModelError, RecipeError
-from autofix.settings.recipe import Control
-from autofix.settings.user_config import model_folders
+from autofix.settings.model_folders import model_folders
+from autofix.settings.model_sections import Control
 from autofix.values import Crop
 
 Image = NDArray[np.float32]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.engines.base import LOADING, EngineFacts
+from autofix.engines.base import LOADING, ModelInfo
 from autofix.engines.checkpoints.families import sniff
 from autofix.engines.devices import PRECISIONS, Precision, device_and_dtype, gains, settle
 from autofix.engines.diffusion.call_arguments import asked
@@ -35,7 +35,7 @@ from autofix.engines.model_info import (
     read_own,
 )
 from autofix.errors import EngineError, ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from autofix.values import Crop, Patch
 
 
@@ -53,44 +53,44 @@ class DiffusionEngine:
     a Gaussian of that sigma, in working pixels, are the crop's own.
     """
 
-    def __init__(self, source: Source | Path, settings: Inpaint) -> None:
+    def __init__(self, source: Source | Path, recipe: Recipe) -> None:
         """Raises ModelError for files that are no model, without loading any weights."""
         self.source = source = Source.of(source)
-        self._vae = find_vae(settings.vae) if settings.vae else None
+        self._vae = find_vae(recipe.model.vae) if recipe.model.vae else None
         own: Mapping[str, Any]
         if source.kind == "checkpoint":
-            found = sniff(source.path, trust_pickle=settings.trust_pickle)
+            found = sniff(source.path, trust_pickle=recipe.model.trust_pickle)
             facts, self._has_unet = checkpoint_facts(source.path, found), True
             own = {"sampler": facts.sampler}
         else:
             self._has_unet = "unet" in read_index(source.path)
             facts, own = read_facts(source.path, source.name), read_own(source.path)
-        self._set_up(with_vae(facts, self._vae), own, settings)
+        self._set_up(with_vae(facts, self._vae), own, recipe)
 
-    def _set_up(self, facts: EngineFacts, own: Mapping[str, Any], settings: Inpaint) -> None:
-        self.facts = facts
+    def _set_up(self, facts: ModelInfo, own: Mapping[str, Any], recipe: Recipe) -> None:
+        self.info = facts
         self._usual_sampler = facts.sampler if own.get("sampler") else ""
         self._whole_crop = own.get("conditioning") == "crop"
         self._coarse_sigma = float(own.get("coarse_from_crop", 0))
-        self._settings = settings
+        self._recipe = recipe
         self._pipe: Any = None
         self._own_scheduler: Any = None
         self._sampler = ""
         self._encoder: PromptEncoder | None = None
         self._loras = LoraSwitch(None)
-        self._vram, self._precision = settings.vram, PRECISIONS[0]
+        self._vram, self._precision = recipe.device.vram, PRECISIONS[0]
         self._widths: dict[tuple[int, int], int] = {}
         self._control = ControlNets()
-        self.check(settings)
+        self.check(recipe)
 
-    def check(self, settings: Inpaint) -> None:
+    def check(self, recipe: Recipe) -> None:
         """See `Engine.check`."""
-        self._check(settings)
-        if self.facts.reads_prompt:
-            check_loras(settings.prompt)
+        self._check(recipe)
+        if self.info.reads_prompt:
+            check_loras(recipe.prompt.positive)
 
-    def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
-        """See `Engine.repaint`. Raises ModelError where the weights cannot be loaded.
+    def inpaint(self, crops: Sequence[Crop], recipe: Recipe) -> list[Patch]:
+        """See `Engine.inpaint`. Raises ModelError where the weights cannot be loaded.
 
         Crops whose prompts name unlike LoRAs or fill unlike numbers of chunks are denoised apart:
         filling the shorter ones up would let a face depend on its batch mates.
@@ -98,14 +98,14 @@ class DiffusionEngine:
         import torch
 
         self._loaded()
-        self._check(settings)
-        self._take(self._sampler_of(settings))
-        settings = settings.model_copy(update={"vram": self._vram})
-        wanted, crops = len(crops), self._filled(crops, settings)
+        self._check(recipe)
+        self._take(self._sampler_of(recipe))
+        recipe = recipe.with_values("device", vram=self._vram)
+        wanted, crops = len(crops), self._filled(crops, recipe)
         patches: dict[int, Patch] = {}
         with torch.inference_mode(), _as_engine_error():
-            for places, prompts in self._alike(crops, settings):
-                repainted = self._repaint([crops[place] for place in places], prompts, settings)
+            for places, prompts in self._alike(crops, recipe):
+                repainted = self._repaint([crops[place] for place in places], prompts, recipe)
                 patches |= zip(places, repainted, strict=True)
         self._widths[crops[0].window.size_wh] = len(crops)
         return [patches[place] for place in range(wanted)]
@@ -128,7 +128,7 @@ class DiffusionEngine:
             return ""
         self._vram = less
         self.close()
-        return in_words(less, device_and_dtype(self._settings)[0])
+        return in_words(less, device_and_dtype(self._recipe.device)[0])
 
     def close(self) -> None:
         """Drop the weights; a later repaint would load them again."""
@@ -136,31 +136,31 @@ class DiffusionEngine:
         self._loras = LoraSwitch(None)
         self._control.close()
 
-    def _filled(self, crops: Sequence[Crop], settings: Inpaint) -> list[Crop]:
+    def _filled(self, crops: Sequence[Crop], recipe: Recipe) -> list[Crop]:
         """The crops; compiled, as many as have been painted at once before at this size.
 
         A compiled model is made for one shape: the last crop is repeated to fill a short batch.
         """
-        width = self._widths.pop(crops[0].window.size_wh, 0) if settings.compile else 0
+        width = self._widths.pop(crops[0].window.size_wh, 0) if recipe.device.compile else 0
         return [*crops, *[crops[-1]] * (width - len(crops))]
 
     def _repaint(
-        self, crops: Sequence[Crop], prompts: dict[str, Any], settings: Inpaint
+        self, crops: Sequence[Crop], prompts: dict[str, Any], recipe: Recipe
     ) -> list[Patch]:
         """One Patch a Crop, in one call of the pipeline."""
         import torch
 
-        plan = plan_of(crops[0].region.strength, settings, self.facts)
+        plan = plan_of(crops[0].region.strength, recipe.sampling, self.info)
         seeds = [crop.region.seed for crop in crops]
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         wide, high = crops[0].window.size_wh
-        start, soft = begin(self._pipe, crops, generators, settings, whole=self._whole_crop)
+        start, soft = begin(self._pipe, crops, generators, recipe, whole=self._whole_crop)
         blending = soft.during(self._pipe.scheduler) if soft else contextlib.nullcontext()
         with (
             blending,
-            following(self._pipe, plan, settings.noise_multiplier) as steps,
-            sparing(self._pipe, settings),
-            self._control.steering(self._pipe, crops, settings),
+            following(self._pipe, plan, recipe.sampling.noise_multiplier) as steps,
+            sparing(self._pipe, recipe.sampling),
+            self._control.steering(self._pipe, crops, recipe),
         ):
             answer = self._pipe(
                 **prompts,
@@ -185,7 +185,7 @@ class DiffusionEngine:
         ]
 
     def _alike(
-        self, crops: Sequence[Crop], settings: Inpaint
+        self, crops: Sequence[Crop], recipe: Recipe
     ) -> Iterator[tuple[list[int], dict[str, Any]]]:
         """Crops that can be one batch, by their places, and what the pipeline is told of prompts.
 
@@ -194,10 +194,10 @@ class DiffusionEngine:
         import torch
 
         prompts = [crop.region.prompt for crop in crops]
-        cfg = self.facts.cfg if settings.cfg == "auto" else settings.cfg
+        cfg = self.info.cfg if recipe.sampling.cfg == "auto" else recipe.sampling.cfg
         unwanted = [parted(crop.region.negative_prompt)[0] for crop in crops] if cfg > 1 else None
         guidance = {"guidance_scale": cfg}
-        if not self.facts.reads_prompt:
+        if not self.info.reads_prompt:
             width = self._pipe.unet.config.cross_attention_dim
             nothing = torch.zeros(
                 (len(crops), 1, width),
@@ -206,12 +206,12 @@ class DiffusionEngine:
             )
             yield list(range(len(crops))), {"prompt_embeds": nothing, "guidance_scale": 1.0}
             return
-        for places, texts, loras in self._loras.activated(prompts, own=settings.prompt):
+        for places, texts, loras in self._loras.activated(prompts, own=recipe.prompt.positive):
             negatives = unwanted and [unwanted[place] for place in places]
             if self._encoder is None:
                 yield places, asked(self._pipe, texts, negatives, cfg)
                 continue
-            skip = settings.clip_skip
+            skip = recipe.model.clip_skip
             for group, arguments in self._encoder.batches(texts, negatives, skip=skip, loras=loras):
                 yield [places[place] for place in group], {**arguments, **guidance}
 
@@ -224,31 +224,31 @@ class DiffusionEngine:
         drift = crop.pixels.astype(np.float32) / np.float32(255) - painted
         return painted + np.asarray(cv2.GaussianBlur(drift, (0, 0), self._coarse_sigma), np.float32)
 
-    def _check(self, settings: Inpaint) -> None:
+    def _check(self, recipe: Recipe) -> None:
         """`check` without a look at the prompt, whose LoRAs may have to be searched for."""
-        if sampler := self._sampler_of(settings):
-            check_sampler(sampler, prediction=self.facts.prediction)
-        check_guidance(settings, self.facts.name, has_unet=self._has_unet)
-        usable = self._has_unet and self.facts.reads_prompt
-        self._control.check(settings, model=self.facts.name, usable=usable)
-        content = settings.masked_content
+        if sampler := self._sampler_of(recipe):
+            check_sampler(sampler, prediction=self.info.prediction)
+        check_guidance(recipe.sampling, self.info.name, has_unet=self._has_unet)
+        usable = self._has_unet and self.info.reads_prompt
+        self._control.check(recipe, model=self.info.name, usable=usable)
+        content = recipe.inpaint.masked_content
         if self._whole_crop and content != "original":
             raise ModelError(
-                f"{self.facts.name} is always shown what the mask covers, so it cannot start from "
+                f"{self.info.name} is always shown what the mask covers, so it cannot start from "
                 f"masked content {content!r}",
                 "set inpaint.masked_content to original, or take another --model",
             )
-        in_latents = settings.soft or content.startswith("latent")
+        in_latents = recipe.soft.enabled or content.startswith("latent")
         if in_latents and not self._has_unet:
-            wanted = "soft inpainting" if settings.soft else f"masked content {content!r}"
+            wanted = "soft inpainting" if recipe.soft.enabled else f"masked content {content!r}"
             raise ModelError(
-                f"{wanted} does not work with {self.facts.name}: it is for SD 1.x, 2.x and SDXL",
-                "set inpaint.soft to false and inpaint.masked_content to original or fill",
+                f"{wanted} does not work with {self.info.name}: it is for SD 1.x, 2.x and SDXL",
+                "set soft.enabled to false and inpaint.masked_content to original or fill",
             )
 
-    def _sampler_of(self, settings: Inpaint) -> str:
+    def _sampler_of(self, recipe: Recipe) -> str:
         """The sampler's name; empty means the scheduler that came with the model."""
-        return self._usual_sampler if settings.sampler == "auto" else settings.sampler
+        return self._usual_sampler if recipe.sampling.sampler == "auto" else recipe.sampling.sampler
 
     def _take(self, sampler: str) -> None:
         """Denoise by this sampler from now on."""
@@ -259,18 +259,18 @@ class DiffusionEngine:
 
     def _loaded(self) -> Any:
         if self._pipe is None:
-            settings, precision = self._settings, self._precision
+            recipe, precision = self._recipe, self._precision
             if precision == "float32":
-                settings = settings.model_copy(update={"dtype": precision})
+                recipe = recipe.with_values("device", dtype=precision)
             with LOADING:
-                pipe = load(self.source, settings)
+                pipe = load(self.source, recipe)
                 if self._vae:
                     put_vae(pipe, self._vae)
-            self._vram = settle(pipe, settings, vram=self._vram, precision=precision)
+            self._vram = settle(pipe, recipe.device, vram=self._vram, precision=precision)
             self._pipe, self._own_scheduler, self._sampler = pipe, pipe.scheduler, ""
             self._loras = LoraSwitch(pipe)
             if reads_clip(pipe):
-                own = embeddings_for(pipe, trust_pickle=settings.trust_pickle)
+                own = embeddings_for(pipe, trust_pickle=recipe.model.trust_pickle)
                 self._encoder = PromptEncoder(pipe, own)
         return self._pipe
 
@@ -282,17 +282,17 @@ class PipelineEngine(DiffusionEngine):
     scheduler) holds from the next repaint on; no scheduler is shared, for they remember steps.
     """
 
-    def __init__(self, pipe: Any, settings: Inpaint) -> None:
+    def __init__(self, pipe: Any, recipe: Recipe) -> None:
         """Raises ModelError where diffusers has no inpainting for this kind of pipeline."""
-        if settings.vae:
+        if recipe.model.vae:
             raise ModelError(
-                f"the VAE {settings.vae!r} cannot be put into a pipeline that is its owner's",
-                "set pipe.vae yourself and leave inpaint.vae empty",
+                f"the VAE {recipe.model.vae!r} cannot be put into a pipeline that is its owner's",
+                "set pipe.vae yourself and leave model.vae empty",
             )
         self._given = pipe
         self._parts: list[Any] = []
         self._has_unet = hasattr(pipe, "unet")
-        self._set_up(pipeline_facts(pipe), {}, settings)
+        self._set_up(pipeline_facts(pipe), {}, recipe)
         self._loaded()
 
     def with_precision(self, precision: Precision) -> bool:

@@ -8,26 +8,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from autofix.errors import RecipeError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.model_sections import Sampling
 
 
-def skips_guidance(settings: Inpaint) -> bool:
-    """Whether the settings leave the negative prompt out of any step."""
-    whole = (settings.guidance_start, settings.guidance_end) == (0, 1)
-    return settings.min_guidance_sigma > 0 or not whole
+def skips_guidance(sampling: Sampling) -> bool:
+    """Whether the sampling leave the negative prompt out of any step."""
+    whole = (sampling.guidance_start, sampling.guidance_end) == (0, 1)
+    return sampling.min_guidance_sigma > 0 or not whole
 
 
-def check_guidance(settings: Inpaint, name: str, *, has_unet: bool) -> None:
+def check_guidance(sampling: Sampling, name: str, *, has_unet: bool) -> None:
     """Raises RecipeError where a model's CFG cannot be left out of single steps."""
-    if skips_guidance(settings) and not has_unet:
+    if skips_guidance(sampling) and not has_unet:
         raise RecipeError(
             f"{name} cannot leave out the negative prompt: that is for SD 1.x, 2.x and SDXL",
-            "set inpaint.min_guidance_sigma to 0, guidance_start to 0 and guidance_end to 1",
+            "set sampling.min_guidance_sigma to 0, guidance_start to 0 and guidance_end to 1",
         )
 
 
 @contextlib.contextmanager
-def sparing(pipe: Any, settings: Inpaint) -> Iterator[None]:
+def sparing(pipe: Any, sampling: Sampling) -> Iterator[None]:
     """While this lasts the pipeline's UNet is shown the prompts alone at some steps.
 
     With CFG a pipeline gives the UNet 2B rows, negative prompts first. Where guidance is left out
@@ -41,18 +41,18 @@ def sparing(pipe: Any, settings: Inpaint) -> Iterator[None]:
     shares of the evaluations done, by the rule that diffusers has for ControlNets.
     """
     unet = getattr(pipe, "unet", None)
-    if unet is None or not skips_guidance(settings):
+    if unet is None or not skips_guidance(sampling):
         yield
         return
     done, alone = 0, False
 
     def left_out(timestep: Any) -> bool:
         first, last = done / pipe.num_timesteps, (done + 1) / pipe.num_timesteps
-        if first < settings.guidance_start or last > settings.guidance_end:
+        if first < sampling.guidance_start or last > sampling.guidance_end:
             return True
         # In this order, since to read a timestep is to wait for the GPU.
-        alternate = bool(done % 2) and settings.min_guidance_sigma > 0
-        return alternate and noise_level(pipe.scheduler, timestep) < settings.min_guidance_sigma
+        alternate = bool(done % 2) and sampling.min_guidance_sigma > 0
+        return alternate and noise_level(pipe.scheduler, timestep) < sampling.min_guidance_sigma
 
     def before(unet: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         nonlocal done, alone

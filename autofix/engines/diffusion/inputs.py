@@ -10,12 +10,12 @@ from PIL import Image
 
 from autofix.engines.diffusion.masked_content import fill, latent_mask, refill, touched
 from autofix.engines.diffusion.soft_inpainting import SoftBlend
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from autofix.values import Crop
 
 
 def begin(
-    pipe: Any, crops: Sequence[Crop], generators: Sequence[Any], settings: Inpaint, *, whole: bool
+    pipe: Any, crops: Sequence[Crop], generators: Sequence[Any], recipe: Recipe, *, whole: bool
 ) -> tuple[dict[str, Any], SoftBlend | None]:
     """The arguments for a diffusers inpainting pipeline, and the soft mask where there is one.
 
@@ -23,7 +23,7 @@ def begin(
     repainted, its mask is everything the soft mask touches. `whole`: the model is shown the whole
     crop as its masked picture, and repaints all of it.
     """
-    content = settings.masked_content
+    content = recipe.inpaint.masked_content
     pictures = [
         Image.fromarray(crop.pixels if content == "original" else fill(crop.pixels, crop.mask))
         for crop in crops
@@ -36,16 +36,16 @@ def begin(
         start["masked_image_latents"] = (
             pipe.vae.encode(shown).latents * pipe.vae.config.scaling_factor
         )
-    if not settings.soft and not content.startswith("latent"):
+    if not recipe.soft.enabled and not content.startswith("latent"):
         return start, None
-    return _from_latents(pipe, crops, generators, settings, start)
+    return _from_latents(pipe, crops, generators, recipe, start)
 
 
 def _from_latents(
     pipe: Any,
     crops: Sequence[Crop],
     generators: Sequence[Any],
-    settings: Inpaint,
+    recipe: Recipe,
     start: dict[str, Any],
 ) -> tuple[dict[str, Any], SoftBlend | None]:
     """The same, from latents encoded here, which can be changed and which a soft mask needs."""
@@ -53,20 +53,20 @@ def _from_latents(
 
     latents = _encoded(pipe, _tensor(pipe, start["image"]), generators)
     size_hw = (latents.shape[2], latents.shape[3])
-    masks = np.stack([latent_mask(crop.mask, size_hw, soft=settings.soft) for crop in crops])
+    masks = np.stack([latent_mask(crop.mask, size_hw, soft=recipe.soft.enabled) for crop in crops])
     mask = torch.from_numpy(masks)[:, None].to(latents)
-    if settings.masked_content.startswith("latent"):
-        latents = refill(latents, mask, settings.masked_content, generators)
+    if recipe.inpaint.masked_content.startswith("latent"):
+        latents = refill(latents, mask, recipe.inpaint.masked_content, generators)
     if "masked_image_latents" not in start:
         start["masked_image_latents"] = (
-            _encoded(pipe, _cut_out(pipe, crops, soft=settings.soft), generators)
+            _encoded(pipe, _cut_out(pipe, crops, soft=recipe.soft.enabled), generators)
             if _sees_mask(pipe)
             else torch.zeros_like(latents)
         )
-        if settings.soft:
+        if recipe.soft.enabled:
             start["mask_image"] = _soft_images(pipe, crops, masks)
     start["image"] = latents
-    return start, SoftBlend(latents, mask, settings) if settings.soft else None
+    return start, SoftBlend(latents, mask, recipe.soft) if recipe.soft.enabled else None
 
 
 def _soft_images(pipe: Any, crops: Sequence[Crop], masks: Any) -> Any:

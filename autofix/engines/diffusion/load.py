@@ -11,37 +11,37 @@ from autofix.engines.hub import variant_in
 from autofix.engines.locate import Source
 from autofix.engines.model_info import read_index
 from autofix.errors import ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 
 INPAINTING = ("FluxFillPipeline",)
 """Pipelines that inpaint and nothing else, which AutoPipelineForInpainting therefore ignores."""
 
 
-def load(source: Source, settings: Inpaint) -> Any:
+def load(source: Source, recipe: Recipe) -> Any:
     """The pipeline, in memory. Raises ModelError."""
     _quietly()
     if source.kind == "checkpoint":
         pipe = load_checkpoint(
             source.path,
-            device_and_dtype(settings)[1],
-            trust_pickle=settings.trust_pickle,
-            own_vae=not settings.vae,
+            device_and_dtype(recipe.device)[1],
+            trust_pickle=recipe.model.trust_pickle,
+            own_vae=not recipe.model.vae,
         )
     else:
-        pipe = load_folder(source.path, settings)
+        pipe = load_folder(source.path, recipe)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def load_folder(folder: Path, settings: Inpaint) -> Any:
+def load_folder(folder: Path, recipe: Recipe) -> Any:
     """The pipeline of a diffusers folder. Raises ModelError.
 
-    Pickled weights are refused, for they could run code, unless inpaint.trust_pickle is set.
+    Pickled weights are refused, for they could run code, unless model.trust_pickle is set.
     """
     import diffusers
 
     index = read_index(folder)
-    _, dtype = device_and_dtype(settings, transformer="unet" not in index)
+    _, dtype = device_and_dtype(recipe.device, transformer="unet" not in index)
     absent: dict[str, object] = {key: None for key, value in index.items() if value == [None, None]}
     if "safety_checker" in index:
         # Its owner's pictures are fixed, not judged; a black square is no fix.
@@ -53,7 +53,7 @@ def load_folder(folder: Path, settings: Inpaint) -> Any:
             folder,
             dtype=dtype,
             local_files_only=True,
-            use_safetensors=None if settings.trust_pickle else True,
+            use_safetensors=None if recipe.model.trust_pickle else True,
             variant=variant_in(folder),
             **absent,
         )

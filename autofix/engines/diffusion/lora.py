@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from autofix.engines.diffusion.lora_load import delete_lora, load_lora, parts
 from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
 from autofix.errors import ModelError
-from autofix.settings.user_config import ModelFolders, model_folders
+from autofix.settings.model_folders import ModelFolders, model_folders
 
 KEPT = 8
 """LoRAs that stay loaded, at least; those of the faces at work always do."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from autofix.engines.checkpoints.weight_file import SAFE, read_header
 from autofix.errors import ModelError
-from autofix.settings.user_config import ModelFolders, config_path, model_folders
+from autofix.settings.model_folders import ModelFolders, model_folders
+from autofix.settings.user_config import config_path
 
 _TAG = re.compile(r"<(\w+):([^>]+)>")
 _KINDS = ("lora", "lyco")

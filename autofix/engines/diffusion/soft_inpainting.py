@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from autofix.settings.recipe import Inpaint
+from autofix.settings.model_sections import Soft
 from autofix.values import Crop, MaskValues
 
 
@@ -22,10 +22,10 @@ class SoftBlend:
     `final` are the latents after the last step.
     """
 
-    def __init__(self, original: Any, mask: Any, settings: Inpaint) -> None:
+    def __init__(self, original: Any, mask: Any, soft: Soft) -> None:
         self.original = original.float()
         self.mask = mask.float()
-        self.settings = settings
+        self.soft = soft
         self.final = self.original
 
     @contextlib.contextmanager
@@ -59,7 +59,7 @@ class SoftBlend:
         changes = (self.final - self.original).norm(dim=1).cpu().numpy()
         masks = self.mask[:, 0].cpu().numpy()
         return [
-            paste_mask(change, mask, crop.mask, self.settings)
+            paste_mask(change, mask, crop.mask, self.soft)
             for change, mask, crop in zip(changes, masks, crops, strict=True)
         ]
 
@@ -68,19 +68,19 @@ class SoftBlend:
 
         Lengths are divided by the greater of the two first, so that no power overflows.
         """
-        settings = self.settings
-        new = self.mask ** (sigma**settings.soft_bias * settings.soft_preservation)
+        soft = self.soft
+        new = self.mask ** (sigma**soft.bias * soft.preservation)
         mixed = self.original * (1 - new) + clean * new
         before, after = (each.norm(dim=1, keepdim=True) for each in (self.original, clean))
         longest = before.maximum(after).clamp(min=1e-12)
-        power = settings.soft_contrast
+        power = soft.contrast
         mean = (before / longest) ** power * (1 - new) + (after / longest) ** power * new
         wanted = longest * mean ** (1 / power)
         return mixed * (wanted / (mixed.norm(dim=1, keepdim=True) + 1e-5))
 
 
 def paste_mask(
-    change: NDArray[np.float32], mask: NDArray[np.float32], drawn: MaskValues, settings: Inpaint
+    change: NDArray[np.float32], mask: NDArray[np.float32], drawn: MaskValues, soft: Soft
 ) -> MaskValues:
     """The mask to paste through, of the drawn mask's size: where the latents really changed.
 
@@ -88,11 +88,11 @@ def paste_mask(
     that size, 0 to 1. A1111's formula; but it never covers more than twice what was drawn, so that
     it ends where the drawn mask ends.
     """
-    held = 1 - np.clip(mask, 0, 1).astype(np.float64) ** (settings.soft_preservation / 2)
-    bias = 0.5 + (held - 0.5) * settings.soft_mask_influence
-    half = settings.soft_threshold * bias / (1.00001 - bias)
+    held = 1 - np.clip(mask, 0, 1).astype(np.float64) ** (soft.preservation / 2)
+    bias = 0.5 + (held - 0.5) * soft.mask_influence
+    half = soft.threshold * bias / (1.00001 - bias)
     moved = _ranked_mean(_ranked_mean(change, 0.9, 1.0), 0.25, 0.75)
-    kept = 1 / (1 + (moved / np.maximum(half, 1e-9)) ** settings.soft_difference_contrast)
+    kept = 1 / (1 + (moved / np.maximum(half, 1e-9)) ** soft.difference_contrast)
     opacity = 1 - kept**3 * (kept * (6 * kept - 15) + 10)
     high, wide = drawn.shape
     image = Image.fromarray(np.rint(255 * opacity).astype(np.uint8))

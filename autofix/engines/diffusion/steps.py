@@ -13,8 +13,8 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from autofix.engines.base import EngineFacts
-from autofix.settings.recipe import Inpaint
+from autofix.engines.base import ModelInfo
+from autofix.settings.model_sections import Sampling
 
 MOST_STEPS = 1000
 """A schedule has no more: models are trained on so many noise levels."""
@@ -52,11 +52,11 @@ def plan(steps: int, strength: float, count: str) -> Plan:
     return Plan(steps, int(below * steps) + 1)
 
 
-def plan_of(strength: float, settings: Inpaint, facts: EngineFacts) -> Plan:
+def plan_of(strength: float, sampling: Sampling, facts: ModelInfo) -> Plan:
     """The plan for a region's strength with this recipe and this model."""
-    steps = facts.steps if settings.steps == "auto" else settings.steps
+    steps = facts.steps if sampling.steps == "auto" else sampling.steps
     return plan(
-        steps, strength, facts.step_count if settings.step_count == "auto" else settings.step_count
+        steps, strength, facts.step_count if sampling.step_count == "auto" else sampling.step_count
     )
 
 

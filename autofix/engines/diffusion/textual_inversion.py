@@ -14,7 +14,7 @@ from typing import Any
 
 from autofix.engines.checkpoints.weight_file import SAFE, check_kind, read_header, read_tensors
 from autofix.errors import ModelError
-from autofix.settings.user_config import ModelFolders, model_folders
+from autofix.settings.model_folders import ModelFolders, model_folders
 
 _FIRST = 10_000_000
 """Ids from here on are vectors of embeddings; no tokenizer has so many tokens."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autofix.engines.base import EngineFacts
+from autofix.engines.base import ModelInfo
 from autofix.engines.checkpoints.weight_file import check_kind
 from autofix.engines.model_info import identity
 from autofix.errors import ModelError
-from autofix.settings.user_config import model_folders
+from autofix.settings.model_folders import model_folders
 
 
 def find_vae(given: str) -> Path:
@@ -26,7 +26,7 @@ def find_vae(given: str) -> Path:
     return path
 
 
-def with_vae(facts: EngineFacts, path: Path | None) -> EngineFacts:
+def with_vae(facts: ModelInfo, path: Path | None) -> ModelInfo:
     """The facts of a model that is given this VAE, if it is given one."""
     return replace(facts, identity=f"{facts.identity} {identity(path)}") if path else facts
 
@@ -48,7 +48,7 @@ def put_vae(pipe: Any, path: Path) -> None:
         said = (str(error) or repr(error)).splitlines()[0]
         raise ModelError(
             f"the VAE {str(path)!r} cannot be used with this model: {said}",
-            "set inpaint.vae to a VAE of the model's family, or leave it empty",
+            "set model.vae to a VAE of the model's family, or leave it empty",
         ) from error
     for what, mine, theirs in (
         ("latent channels", _channels(old), _channels(vae)),
@@ -57,7 +57,7 @@ def put_vae(pipe: Any, path: Path) -> None:
         if mine != theirs:
             raise ModelError(
                 f"the VAE {str(path)!r} has {theirs} {what}, the model {mine}",
-                "set inpaint.vae to a VAE of the model's family, or leave it empty",
+                "set model.vae to a VAE of the model's family, or leave it empty",
             )
     pipe.register_modules(vae=vae.eval())
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from autofix.engines.base import EngineFacts, SizeRule
+from autofix.engines.base import ModelInfo, SizeRule
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.restoration.align import SIDE, Values, aligned, laid_back
 from autofix.engines.restoration.spandrel_files import check_file, names_in, open_file
 from autofix.errors import EngineError, ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from autofix.values import Crop, Patch
 
 _SIGNS = {
@@ -52,14 +52,14 @@ class RestorationEngine:
     Computes in float32 unless bfloat16 is asked for; none of these networks stands float16.
     """
 
-    def __init__(self, path: Path, settings: Inpaint) -> None:
+    def __init__(self, path: Path, recipe: Recipe) -> None:
         architecture = _architecture(path)
         if architecture is None:
             raise ModelError(
                 f"{str(path)!r} is no face-restoration network",
                 f"--model takes files of {', '.join(_SIGNS)}",
             )
-        check_file(path, "model", trust_pickle=settings.trust_pickle)
+        check_file(path, "model", trust_pickle=recipe.model.trust_pickle)
         if architecture == "CodeFormer" and find_spec(_EXTRA) is None:
             raise ModelError(
                 f"model {path.name!r} is a CodeFormer network, which needs {_EXTRA}",
@@ -68,7 +68,7 @@ class RestorationEngine:
             )
         self.path = path
         self.architecture = architecture
-        self.facts = EngineFacts(
+        self.info = ModelInfo(
             name=path.stem,
             identity=_identity(path),
             size=SizeRule(SIDE),
@@ -78,22 +78,22 @@ class RestorationEngine:
             steps=1,
             family=f"face restoration ({architecture})",
         )
-        self._device, dtype = device_and_dtype(settings)
+        self._device, dtype = device_and_dtype(recipe.device)
         self._dtype = "bfloat16" if "bfloat16" in str(dtype) else "float32"
         self._model: Any = None
 
-    def check(self, settings: Inpaint) -> None:
+    def check(self, recipe: Recipe) -> None:
         """See `Engine.check`: what it cannot obey means nothing to it."""
 
-    def repaint(self, crops: Sequence[Crop], settings: Inpaint) -> list[Patch]:
-        """See `Engine.repaint`. Raises ModelError where the weights cannot be loaded."""
+    def inpaint(self, crops: Sequence[Crop], recipe: Recipe) -> list[Patch]:
+        """See `Engine.inpaint`. Raises ModelError where the weights cannot be loaded."""
         if self._model is None:
             self._model = self._opened()
-        restored = self._restored(np.stack([aligned(crop) for crop in crops]), settings)
+        restored = self._restored(np.stack([aligned(crop) for crop in crops]), recipe)
         return [
             Patch(
                 crop,
-                laid_back(values, crop, settings.visibility),
+                laid_back(values, crop, recipe.restoration.visibility),
                 seed=crop.region.seed,
                 strength=crop.region.strength,
             )
@@ -118,7 +118,7 @@ class RestorationEngine:
         # where they were trained on -1 to 1, and takes one picture at a time.
         return opened.model.to(self._device, getattr(torch, self._dtype))
 
-    def _restored(self, seen: Values, settings: Inpaint) -> Values:
+    def _restored(self, seen: Values, recipe: Recipe) -> Values:
         """B x 512 x 512 x 3, 0 to 1, as one batch."""
         import torch
 
@@ -126,7 +126,7 @@ class RestorationEngine:
         if self.architecture == "GFPGAN":
             more = {"return_rgb": False, "randomize_noise": False}  # the noise that its file holds
         elif self.architecture == "CodeFormer":
-            more = {"weight": settings.codeformer_weight}
+            more = {"weight": recipe.restoration.codeformer_weight}
         batch = torch.from_numpy(seen * 2 - 1).permute(0, 3, 1, 2).contiguous()
         try:
             with torch.inference_mode():

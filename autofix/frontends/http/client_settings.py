@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from autofix.errors import RecipeError, UsageError
-from autofix.settings.recipe import Recipe, Section
+from autofix.settings.recipe import Recipe
+from autofix.settings.section import Section
 
-WHOLE_SECTIONS = ("choose", "mask", "blend", "check")
+WHOLE_SECTIONS = ("choose", "mask", "soft", "blend", "check")
 """Sections of which clients may set everything but free text."""
 
 SINGLE = {
     "crop": ("align", "area", "match", "min_scale", "padding"),
-    "inpaint": (
-        *("prompt", "negative_prompt", "same_seed", "strength", "dynamic_power", "steps", "cfg"),
-        *("masked_content", "soft", "soft_bias", "soft_contrast", "soft_difference_contrast"),
-        *("soft_mask_influence", "soft_preservation", "soft_threshold"),
-    ),
+    "prompt": ("positive", "negative", "same_seed"),
+    "sampling": ("steps", "cfg"),
+    "inpaint": ("strength", "dynamic_power", "masked_content"),
 }
 """Section -> what else they may set. Not what opens a detector or a model a second time."""
 

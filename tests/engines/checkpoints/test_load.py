@@ -11,7 +11,7 @@ from autofix.engines.checkpoints.load import load_checkpoint
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.model_info import identity
 from autofix.errors import ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from tests.engines import tiny_files
 from tests.engines.diffusion.test_engine import crops
 
@@ -159,10 +159,10 @@ def test_a_file_without_vae_needs_another(files, tmp_path):
         load_checkpoint(path, torch.float32)
     own = tmp_path / "vae"
     tiny_files.pipeline("sd1").vae.save_pretrained(own)
-    settings = Inpaint(steps=2, vae=str(own))
-    patch = DiffusionEngine(path, settings).repaint(crops(1), settings)[0]
-    settings = Inpaint(steps=2)
-    whole = DiffusionEngine(files["sd1"], settings).repaint(crops(1), settings)[0]
+    settings = Recipe(sampling={"steps": 2}, model={"vae": str(own)})
+    patch = DiffusionEngine(path, settings).inpaint(crops(1), settings)[0]
+    settings = Recipe(sampling={"steps": 2})
+    whole = DiffusionEngine(files["sd1"], settings).inpaint(crops(1), settings)[0]
     assert (patch.pixels == whole.pixels).all()
 
 
@@ -197,7 +197,7 @@ def test_a_trusted_pickle_may_hold_more_than_tensors(files, tmp_path):
     path, Payload.ran = tmp_path / "m.ckpt", 0
     torch.save({"state_dict": load_file(files["sd1"]), "callbacks": {"x": _full()}}, path)
     with pytest.raises(ModelError, match="is a pickle"):
-        DiffusionEngine(path, Inpaint())
+        DiffusionEngine(path, Recipe())
     assert Payload.ran == 0
     assert same(load_checkpoint(path, torch.float32, trust_pickle=True), tiny_files.pipeline("sd1"))
     assert Payload.ran
@@ -210,12 +210,12 @@ def _full():
 
 
 def test_facts_are_told_before_weights_are_loaded(files):
-    facts = DiffusionEngine(files["sd2"], Inpaint()).facts
-    assert (facts.name, facts.family, facts.prediction) == (
+    info = DiffusionEngine(files["sd2"], Recipe()).info
+    assert (info.name, info.family, info.prediction) == (
         "sd2", "Stable Diffusion 2.x", "v_prediction",
     )  # fmt: skip
-    assert (facts.size.native, facts.scale, facts.cfg, facts.steps) == (768, 8, 7.0, 28)
-    assert facts.sampler == "DPM++ 2M Karras"
+    assert (info.size.native, info.scale, info.cfg, info.steps) == (768, 8, 7.0, 28)
+    assert info.sampler == "DPM++ 2M Karras"
 
 
 def test_the_identity_of_a_file_changes_with_weights_in_its_middle(files, tmp_path):
@@ -231,9 +231,9 @@ def test_the_identity_of_a_file_changes_with_weights_in_its_middle(files, tmp_pa
 
 def test_a_file_and_a_folder_of_the_same_weights_paint_the_same(files, tmp_path):
     tiny_files.pipeline("sd1").save_pretrained(tmp_path / "folder")
-    settings = Inpaint(steps=2, sampler="DDIM")
+    settings = Recipe(sampling={"steps": 2, "sampler": "DDIM"})
     patches = [
-        DiffusionEngine(path, settings).repaint(crops(1), settings)[0].pixels
+        DiffusionEngine(path, settings).inpaint(crops(1), settings)[0].pixels
         for path in (tmp_path / "folder", files["sd1"])
     ]
     assert (patches[0] == patches[1]).all()

@@ -18,10 +18,11 @@ from autofix.engines.diffusion.lora_load import load_lora
 from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
 from autofix.engines.diffusion.textual_inversion import Embeddings
 from autofix.errors import ModelError
-from autofix.settings.recipe import Inpaint
-from autofix.settings.user_config import ModelFolders, model_folders
+from autofix.settings.model_folders import ModelFolders, model_folders
+from autofix.settings.recipe import Recipe
 from tests.build import crop, region, smooth
 from tests.engines import tiny
+from tests.recipes import recipe_of
 
 KINDS = ["sd", "sdxl"]
 ENCODERS = {"sd": {"lora_te_": "text_encoder"}}
@@ -40,7 +41,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTOFIX_CONFIG", str(root / "config.toml"))
         for kind in KINDS:
-            pipe = DiffusionEngine(root / kind, Inpaint())._loaded()
+            pipe = DiffusionEngine(root / kind, Recipe())._loaded()
             kohya = root / "models/Lora" / f"{kind} style v1.5.safetensors"
             save_file(lora(pipe, ENCODERS[kind]), kohya)
             save_file(
@@ -131,12 +132,12 @@ def crops(*prompts, negative="bad"):
 
 
 def engine(home, kind="sd", **settings):
-    return DiffusionEngine(home / kind, Inpaint(**{"steps": 3, **settings}))
+    return DiffusionEngine(home / kind, recipe_of(**{"steps": 3, **settings}))
 
 
 def paint(engine, *prompts, **settings):
-    settings = Inpaint(**{"steps": 3, **settings})
-    return [patch.pixels for patch in engine.repaint(crops(*prompts), settings)]
+    settings = recipe_of(**{"steps": 3, **settings})
+    return [patch.pixels for patch in engine.inpaint(crops(*prompts), settings)]
 
 
 def far(a, b):
@@ -313,7 +314,7 @@ def test_a_lora_of_the_text_encoders_changes_what_is_read_and_not_the_unet(share
     read = [
         arguments
         for prompt in ("face", f"face<lora:{kind}-te>", f"face<lora:{kind}-unet>", "face")
-        for _, arguments in one._alike(crops(prompt), Inpaint())
+        for _, arguments in one._alike(crops(prompt), Recipe())
     ]
     assert not torch.allclose(read[0]["prompt_embeds"], read[1]["prompt_embeds"], atol=1e-3)
     assert torch.equal(read[0]["prompt_embeds"], read[2]["prompt_embeds"])
@@ -484,11 +485,11 @@ def test_no_memory_for_a_lora_is_no_fault_of_its_file(home, monkeypatch):
 
 
 def test_the_owner_s_pipeline_keeps_its_own_loras(home):
-    pipe = DiffusionEngine(home / "sd", Inpaint())._loaded()
+    pipe = DiffusionEngine(home / "sd", Recipe())._loaded()
     pipe.load_lora_weights(
         str(home / "models/Lora"), weight_name="sd-diffusers.safetensors", adapter_name="mine"
     )
-    one = PipelineEngine(pipe, Inpaint(steps=3))
+    one = PipelineEngine(pipe, Recipe(sampling={"steps": 3}))
     (plain,) = paint(one, "face")
     (tagged,) = paint(one, "face<lora:sd-te:1>")
     assert np.array_equal(plain, tagged)
@@ -497,7 +498,7 @@ def test_the_owner_s_pipeline_keeps_its_own_loras(home):
     pipe.disable_lora()
     assert far(paint(one, "face")[0], plain)
     with pytest.raises(ModelError, match=r"cannot be put into a pipeline.*set pipe\.vae"):
-        PipelineEngine(pipe, Inpaint(vae="mine"))
+        PipelineEngine(pipe, Recipe(model={"vae": "mine"}))
 
 
 def test_closing_drops_the_loras_and_they_come_back(home):
@@ -628,7 +629,7 @@ def test_clip_skip_takes_an_earlier_layer_and_the_last_norm(shared):
     embeds = [
         arguments["prompt_embeds"]
         for skip in (1, 2, 1)
-        for _, arguments in one._alike(crops("ab"), Inpaint(clip_skip=skip))
+        for _, arguments in one._alike(crops("ab"), Recipe(model={"clip_skip": skip}))
     ]
     torch.testing.assert_close(embeds[1], pipe.text_encoder.final_layer_norm(states[-2]))
     assert not torch.allclose(embeds[0], embeds[1], atol=1e-3)
@@ -717,11 +718,11 @@ def test_a_vae_takes_the_place_of_the_model_s_own(home, shared, form):
 def test_another_vae_under_the_same_name_is_another_engine(home):
     _, folder = other_vae(home, "same")
     weights = folder / "diffusion_pytorch_model.safetensors"
-    facts = [engine(home, vae=given).facts for given in ("", "same", str(weights))]
+    facts = [engine(home, vae=given).info for given in ("", "same", str(weights))]
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
-    facts += [engine(home, vae=given).facts for given in ("same", str(weights))]
+    facts += [engine(home, vae=given).info for given in ("same", str(weights))]
     assert len({each.identity for each in facts}) == 5
 
 

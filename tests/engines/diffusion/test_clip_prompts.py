@@ -9,7 +9,7 @@ from autofix.engines.diffusion.clip_prompts import (
     reads_clip,
 )
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from tests.engines import tiny
 
 
@@ -21,7 +21,7 @@ def pipes(tmp_path_factory):
         "sdxl": tiny.sdxl(root / "sdxl"),
         "promptless": tiny.promptless(root / "promptless"),
     }
-    return {name: DiffusionEngine(f, Inpaint())._loaded() for name, f in folders.items()}
+    return {name: DiffusionEngine(f, Recipe())._loaded() for name, f in folders.items()}
 
 
 @pytest.mark.parametrize(

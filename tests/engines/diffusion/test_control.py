@@ -16,7 +16,8 @@ from autofix.engines.diffusion.control import ControlNets
 from autofix.engines.diffusion.control_preprocess import control_image
 from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.errors import ModelError, RecipeError
-from autofix.settings.recipe import Control, Recipe
+from autofix.settings.model_sections import Control
+from autofix.settings.recipe import Recipe
 from tests.engines.steered import (
     build_models,
     build_nets,
@@ -234,7 +235,7 @@ def test_a_pipeline_of_its_owner_is_steered_while_it_repaints_and_left_as_it_was
     pipe = StableDiffusionPipeline.from_pretrained(models["sd"], safety_checker=None)
     asked = settings_of(Control(model=str(nets["sd"])))
     borrowed = PipelineEngine(pipe, asked)
-    steered = [patch.pixels for patch in borrowed.repaint(crops(), asked)]
+    steered = [patch.pixels for patch in borrowed.inpaint(crops(), asked)]
     assert far(steered, repaint(models["sd"], crops(), *asked.control)) < 0.01
     with (
         pytest.raises(RuntimeError, match="on purpose"),

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.errors import ModelError
-from autofix.settings.recipe import Control
+from autofix.settings.model_sections import Control
 from tests.engines.steered import (
     READS,
     awake,

@@ -8,7 +8,7 @@ import pytest
 
 from autofix.engines.diffusion.control_preprocess import check_module, control_image, module_of
 from autofix.errors import ModelError
-from autofix.settings.recipe import Control
+from autofix.settings.model_sections import Control
 from tests.engines.steered import crops
 
 

@@ -14,11 +14,14 @@ from autofix.engines.diffusion.masked_content import fill, latent_mask
 from autofix.engines.diffusion.samplers import SAMPLERS
 from autofix.engines.model_info import identity, read_facts
 from autofix.errors import EngineError, ModelError, RecipeError
-from autofix.settings.recipe import PADDING, Inpaint
+from autofix.settings.model_sections import Device
+from autofix.settings.recipe import Recipe
+from autofix.settings.region_sections import PADDING
 from autofix.settings.units import Share
 from autofix.values import Patch
 from tests.build import crop, region, smooth
 from tests.engines import tiny
+from tests.recipes import recipe_of
 
 SEEN = smooth(80, 80)
 
@@ -51,10 +54,10 @@ def crops(count=3, *, strength=0.5, size=(64, 64)):
 
 
 def repaint(folder, batch, **settings):
-    settings = Inpaint(**{"steps": 4, **settings})
+    settings = recipe_of(**{"steps": 4, **settings})
     engine = DiffusionEngine(folder, settings)
     try:
-        return engine.repaint(batch, settings)
+        return engine.inpaint(batch, settings)
     finally:
         engine.close()
 
@@ -168,21 +171,21 @@ def test_the_identity_changes_with_the_weights(folders, tmp_path):
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"no diffusers model: it has no model_index\.json"):
-        DiffusionEngine(tmp_path, Inpaint())
+        DiffusionEngine(tmp_path, Recipe())
     (tmp_path / "model_index.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelError, match=r"model_index\.json cannot be read"):
-        DiffusionEngine(tmp_path, Inpaint())
+        DiffusionEngine(tmp_path, Recipe())
     (tmp_path / "model_index.json").write_text("[]", encoding="utf-8")
     with pytest.raises(ModelError, match="holds no JSON object"):
-        DiffusionEngine(tmp_path, Inpaint())
+        DiffusionEngine(tmp_path, Recipe())
 
 
 def test_pickled_weights_are_refused(tmp_path):
     folder = tiny.sd(tmp_path / "pickled")
     next(folder.glob("unet/*.safetensors")).rename(folder / "unet/diffusion_pytorch_model.bin")
-    engine = DiffusionEngine(folder, Inpaint())
+    engine = DiffusionEngine(folder, Recipe())
     with pytest.raises(ModelError, match=r"cannot be loaded.*safetensors"):
-        engine.repaint(crops(1), Inpaint())
+        engine.inpaint(crops(1), Recipe())
 
 
 def test_a_pipeline_that_inpainting_does_not_cover_is_refused(tmp_path):
@@ -191,12 +194,12 @@ def test_a_pipeline_that_inpainting_does_not_cover_is_refused(tmp_path):
     index["_class_name"] = "DDPMPipeline"
     (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        DiffusionEngine(folder, Inpaint()).repaint(crops(1), Inpaint())
+        DiffusionEngine(folder, Recipe()).inpaint(crops(1), Recipe())
 
 
 def test_an_unknown_sampler_names_the_nearest(folders):
     with pytest.raises(RecipeError, match=r"'DPM\+\+ 2m karas' does not exist.*DPM\+\+ 2M Karras"):
-        DiffusionEngine(folders["sd"], Inpaint(sampler="DPM++ 2m karas"))
+        DiffusionEngine(folders["sd"], Recipe(sampling={"sampler": "DPM++ 2m karas"}))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -204,26 +207,26 @@ def test_with_a_model_that_predicts_the_picture_a_sampler_runs_or_is_refused(tmp
     folder = tiny.promptless(tmp_path / "sample", prediction="sample")
     if name.startswith(("Euler", "Heun", "DPM2", "PLMS")):
         with pytest.raises(RecipeError, match="does not work with this model: --sampler takes"):
-            DiffusionEngine(folder, Inpaint(sampler=name))
+            DiffusionEngine(folder, Recipe(sampling={"sampler": name}))
     else:
         assert np.isfinite(repaint(folder, crops(1), sampler=name)[0].pixels).all()
 
 
 def test_an_unknown_device_is_refused():
     with pytest.raises(ModelError, match="no device 'gpu'"):
-        device_and_dtype(Inpaint(device="gpu"))
+        device_and_dtype(Device(name="gpu"))
 
 
 def test_the_library_s_failure_is_an_engine_error(folders):
-    engine = DiffusionEngine(folders["sd"], Inpaint(steps=4))
-    engine.repaint(crops(1), Inpaint(steps=4))
+    engine = DiffusionEngine(folders["sd"], Recipe(sampling={"steps": 4}))
+    engine.inpaint(crops(1), Recipe(sampling={"steps": 4}))
 
     def out_of_memory(*args, **kwargs):
         raise RuntimeError("out of memory\nand a long trace")
 
     engine._pipe.unet.forward = out_of_memory
     with pytest.raises(EngineError, match="model failed: out of memory: try a smaller --batch"):
-        engine.repaint(crops(1), Inpaint(steps=4))
+        engine.inpaint(crops(1), Recipe(sampling={"steps": 4}))
 
 
 KINDS = ["sd", "sd2", "inpainting", "sdxl", "sdxl-inpainting"]
@@ -246,7 +249,7 @@ def watched(folders):
     engines = []
 
     def watch(kind, **settings):
-        engine = DiffusionEngine(folders[kind], Inpaint(**{"steps": 4, **settings}))
+        engine = DiffusionEngine(folders[kind], recipe_of(**{"steps": 4, **settings}))
         engines.append(engine)
         pipe, seen = engine._loaded(), []
         pipe.unet.register_forward_pre_hook(
@@ -275,11 +278,11 @@ def watched(folders):
 def test_masked_contents_and_soft_masks_do_not_let_a_face_depend_on_its_batch(
     folders, kind, settings
 ):
-    engine = DiffusionEngine(folders[kind], Inpaint(steps=4, **settings))
+    engine = DiffusionEngine(folders[kind], recipe_of(steps=4, **settings))
     batch = feathered()
-    together = engine.repaint(batch, Inpaint(steps=4, **settings))
-    alone = [engine.repaint([one], Inpaint(steps=4, **settings))[0] for one in batch]
-    original = engine.repaint(batch, Inpaint(steps=4))
+    together = engine.inpaint(batch, recipe_of(steps=4, **settings))
+    alone = [engine.inpaint([one], recipe_of(steps=4, **settings))[0] for one in batch]
+    original = engine.inpaint(batch, Recipe(sampling={"steps": 4}))
     for a, b, c in zip(together, alone, original, strict=True):
         assert np.abs(a.pixels - b.pixels).max() * 255 <= 1
         assert np.abs(a.pixels - c.pixels).max() * 255 > 1
@@ -301,11 +304,13 @@ def test_masked_contents_and_soft_masks_work_in_half_precision(folders, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("content", ["fill", "latent-noise", "latent-nothing"])
 def test_a_batch_starts_from_the_masked_content(folders, kind, content):
-    pipe = DiffusionEngine(folders[kind], Inpaint())._loaded()
+    pipe = DiffusionEngine(folders[kind], Recipe())._loaded()
     batch = feathered()
     seeds = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
     with torch.inference_mode():
-        start, soft = begin(pipe, batch, seeds, Inpaint(masked_content=content), whole=False)
+        start, soft = begin(
+            pipe, batch, seeds, Recipe(inpaint={"masked_content": content}), whole=False
+        )
     assert soft is None
     if content == "fill":
         for one, filled in zip(batch, start["image"], strict=True):
@@ -326,7 +331,7 @@ def test_an_inpainting_model_is_shown_a_soft_mask_as_it_is(watched, kind):
     batch = feathered()
     for soft in (False, True):
         engine, seen = watched(kind, soft=soft)
-        engine.repaint(batch, Inpaint(steps=4, soft=soft))
+        engine.inpaint(batch, Recipe(sampling={"steps": 4}, soft={"enabled": soft}))
         for given, _ in seen:
             assert given.shape == (4, 9, 8, 8)  # twice, for the guidance
             for n, one in enumerate([*batch, *batch]):
@@ -336,15 +341,15 @@ def test_an_inpainting_model_is_shown_a_soft_mask_as_it_is(watched, kind):
 
 @pytest.mark.parametrize("kind", [*KINDS, "promptless"])
 def test_softly_masked_by_nothing_the_original_stays(folders, kind):
-    settings = Inpaint(steps=4, soft=True, sampler="DPM++ 2M")
+    settings = Recipe(sampling={"steps": 4, "sampler": "DPM++ 2M"}, soft={"enabled": True})
     engine = DiffusionEngine(folders[kind], settings)
     one = replace(crops(1)[0], mask=np.zeros((64, 64), np.uint8))
     other = replace(one, region=replace(one.region, strength=0.9, prompt="other"))
-    (first,), (second,) = (engine.repaint([each], settings) for each in (one, other))
+    (first,), (second,) = (engine.inpaint([each], settings) for each in (one, other))
     assert np.abs(first.pixels - second.pixels).max() < 1e-3
     assert not first.mask.any()
     masked = (replace(each, mask=np.full((64, 64), 255, np.uint8)) for each in (one, other))
-    (first,), (second,) = (engine.repaint([each], settings) for each in masked)
+    (first,), (second,) = (engine.inpaint([each], settings) for each in masked)
     assert np.abs(first.pixels - second.pixels).max() > 0.1
 
 
@@ -356,7 +361,7 @@ def test_the_model_shown_the_whole_crop_takes_a_soft_mask(folders):
 
 def test_the_model_shown_the_whole_crop_cannot_start_from_other_content(folders):
     with pytest.raises(ModelError, match=r"tiny is always shown.*'fill': set inpaint\.masked_con"):
-        DiffusionEngine(folders["promptless"], Inpaint(masked_content="fill"))
+        DiffusionEngine(folders["promptless"], Recipe(inpaint={"masked_content": "fill"}))
 
 
 @pytest.mark.parametrize(
@@ -367,8 +372,8 @@ def test_what_works_on_latents_is_refused_by_other_families(tmp_path, settings, 
     index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     with pytest.raises(ModelError, match=rf"{wanted} does not work with .*: set inpaint\.soft"):
-        DiffusionEngine(tmp_path, Inpaint(**settings))
-    DiffusionEngine(tmp_path, Inpaint(masked_content="fill"))
+        DiffusionEngine(tmp_path, recipe_of(**settings))
+    DiffusionEngine(tmp_path, Recipe(inpaint={"masked_content": "fill"}))
 
 
 @pytest.mark.parametrize("kind", ["sd", "inpainting", "sdxl"])
@@ -379,7 +384,9 @@ def test_a_guidance_scale_of_1_or_less_asks_for_no_negative_prompt(watched, kind
     other = [
         replace(one, region=replace(one.region, negative_prompt="hands " * 20)) for one in batch
     ]
-    plain, negated = (engine.repaint(each, Inpaint(steps=4, cfg=cfg)) for each in (batch, other))
+    plain, negated = (
+        engine.inpaint(each, Recipe(sampling={"steps": 4, "cfg": cfg})) for each in (batch, other)
+    )
     assert {len(given) for given, _ in seen} == {2 * times}
     same = np.array_equal(plain[0].pixels, negated[0].pixels)
     assert same == (times == 1)
@@ -390,11 +397,11 @@ def test_a_long_prompt_does_not_change_the_faces_beside_it(watched, kind):
     engine, seen = watched(kind)
     batch = crops()
     batch[1] = replace(batch[1], region=replace(batch[1].region, prompt="(long:1.3) " * 40))
-    together = engine.repaint(batch, Inpaint(steps=4))
+    together = engine.inpaint(batch, Recipe(sampling={"steps": 4}))
     assert {tuple(prompts.shape[:2]) for _, prompts in seen} == {(4, 77), (2, 3 * 77)}
     for one, patch in zip(batch, together, strict=True):
         assert patch.crop is one
-        alone = engine.repaint([one], Inpaint(steps=4))[0]
+        alone = engine.inpaint([one], Recipe(sampling={"steps": 4}))[0]
         assert np.abs(patch.pixels - alone.pixels).max() * 255 <= 1
 
 
@@ -404,10 +411,10 @@ def test_prompts_that_are_not_clip_s_alone_are_left_to_the_pipeline(folders, kin
     """Here they are CLIP's alone, so both ways lead to the same picture."""
     batch = crops(2)
     batch = [replace(one, region=replace(one.region, negative_prompt="bad")) for one in batch]
-    engine = DiffusionEngine(folders[kind], Inpaint(steps=4, cfg=cfg))
-    ours = engine.repaint(batch, Inpaint(steps=4, cfg=cfg))
+    engine = DiffusionEngine(folders[kind], Recipe(sampling={"steps": 4, "cfg": cfg}))
+    ours = engine.inpaint(batch, Recipe(sampling={"steps": 4, "cfg": cfg}))
     engine._encoder = None
-    theirs = engine.repaint(batch, Inpaint(steps=4, cfg=cfg))
+    theirs = engine.inpaint(batch, Recipe(sampling={"steps": 4, "cfg": cfg}))
     for a, b in zip(ours, theirs, strict=True):
         assert np.abs(a.pixels - b.pixels).max() * 255 <= 1
 

@@ -9,9 +9,10 @@ import pytest
 
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.errors import ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from tests.engines import tiny_flow
 from tests.engines.diffusion.test_engine import crops
+from tests.recipes import recipe_of
 
 KINDS = {
     "sd3": tiny_flow.sd3,
@@ -69,10 +70,10 @@ def _signed(spy, call):
 def test_the_cfg_scale_and_the_negative_prompt_go_where_they_belong(
     folders, monkeypatch, kind, cfg, said, negative
 ):
-    settings = Inpaint(steps=1, cfg=cfg)
+    settings = Recipe(sampling={"steps": 1, "cfg": cfg})
     engine = DiffusionEngine(folders[kind], settings)
     seen = asking(engine, monkeypatch)
-    engine.repaint(crops(1), settings)
+    engine.inpaint(crops(1), settings)
     (given,) = seen
     scales = {key: given[key] for key in ("guidance_scale", "true_cfg_scale") if key in given}
     assert scales == said
@@ -82,24 +83,24 @@ def test_the_cfg_scale_and_the_negative_prompt_go_where_they_belong(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_face_depends_on_its_prompt_and_not_on_its_batch(folders, kind):
-    settings = Inpaint(steps=2)
+    settings = Recipe(sampling={"steps": 2})
     engine = DiffusionEngine(folders[kind], settings)
     short, long = crops(2)
     long = replace(long, region=replace(long.region, prompt="a much longer prompt than that"))
-    together = engine.repaint([short, long], settings)
-    alone = [engine.repaint([one], settings)[0] for one in (short, long)]
+    together = engine.inpaint([short, long], settings)
+    alone = [engine.inpaint([one], settings)[0] for one in (short, long)]
     for one, other in zip(together, alone, strict=True):
         assert np.abs(one.pixels - other.pixels).max() * 255 <= 1
     told = replace(long, region=replace(long.region, prompt="something else"))
-    assert np.abs(engine.repaint([told], settings)[0].pixels - alone[1].pixels).max() > 1e-3
+    assert np.abs(engine.inpaint([told], settings)[0].pixels - alone[1].pixels).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_strength_moves_further(folders, kind):
-    settings = Inpaint(steps=10)
+    settings = Recipe(sampling={"steps": 10})
     engine = DiffusionEngine(folders[kind], settings)
     origin, near, far = (
-        engine.repaint(crops(1, strength=strength), settings)[0].pixels
+        engine.inpaint(crops(1, strength=strength), settings)[0].pixels
         for strength in (0.1, 0.3, 0.9)
     )
     assert np.abs(near - origin).mean() < np.abs(far - origin).mean()
@@ -108,4 +109,4 @@ def test_more_strength_moves_further(folders, kind):
 @pytest.mark.parametrize("changes", [{"soft": True}, {"masked_content": "latent-noise"}])
 def test_what_needs_a_unet_is_refused(folders, changes):
     with pytest.raises(ModelError, match=r"it is for SD 1\.x, 2\.x and SDXL"):
-        DiffusionEngine(folders["flux"], Inpaint(**changes))
+        DiffusionEngine(folders["flux"], recipe_of(**changes))

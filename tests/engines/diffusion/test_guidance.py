@@ -5,9 +5,10 @@ from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.guidance import check_guidance, noise_level
 from autofix.engines.diffusion.samplers import scheduler
 from autofix.errors import RecipeError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.model_sections import Sampling
 from tests.build import crop, region, smooth
 from tests.engines import tiny
+from tests.recipes import recipe_of
 
 KINDS = ["sd", "sd2", "inpainting", "sdxl", "sdxl-inpainting"]
 
@@ -39,12 +40,12 @@ def crops(count=2):
 
 def repaint(folder, batch, **settings):
     """The rows that the UNet worked on at each call, and the pixels."""
-    settings = Inpaint(**{"steps": 6, "sampler": "DPM++ 2M Karras", "cfg": 7.0, **settings})
+    settings = recipe_of(**{"steps": 6, "sampler": "DPM++ 2M Karras", "cfg": 7.0, **settings})
     engine = DiffusionEngine(folder, settings)
     unet = engine._loaded().unet
     rows, forward = [], unet.forward
     unet.forward = lambda *args, **given: rows.append(len(args[0])) or forward(*args, **given)
-    patches = engine.repaint(batch, settings)
+    patches = engine.inpaint(batch, settings)
     assert not unet._forward_pre_hooks
     assert not unet._forward_hooks
     return rows, [patch.pixels for patch in patches]
@@ -115,11 +116,11 @@ def test_the_soft_mask_works_on(folders):
 
 
 def test_other_kinds_of_models_refuse():
-    check_guidance(Inpaint(), "flux", has_unet=False)
-    check_guidance(Inpaint(min_guidance_sigma=1), "sd", has_unet=True)
+    check_guidance(Sampling(), "flux", has_unet=False)
+    check_guidance(Sampling(min_guidance_sigma=1), "sd", has_unet=True)
     for settings in ({"min_guidance_sigma": 1}, {"guidance_start": 0.1}, {"guidance_end": 0.9}):
         with pytest.raises(RecipeError, match=r"flux cannot leave out .*min_guidance_sigma to 0"):
-            check_guidance(Inpaint(**settings), "flux", has_unet=False)
+            check_guidance(Sampling(**settings), "flux", has_unet=False)
 
 
 def test_the_noise_level_of_a_timestep():

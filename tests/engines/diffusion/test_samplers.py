@@ -12,9 +12,10 @@ from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.samplers import NAMES, SAMPLERS, SCHEDULES, check_sampler, scheduler
 from autofix.engines.diffusion.steps import Plan, following, plan
 from autofix.errors import RecipeError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from tests.build import crop, region, smooth
 from tests.engines import tiny
+from tests.recipes import recipe_of
 
 OLD_NAMES = [
     "DPM++ 2M Karras", "DPM++ SDE Karras", "DPM++ 2M SDE Exponential", "DPM++ 2M SDE Karras",
@@ -40,10 +41,10 @@ SIGMA_MIN, SIGMA_MAX = 0.0291675, 14.614642
 def engines(root, prediction):
     """A tiny SD, asked for one sampler after the other."""
     folder = tiny.sd(root / prediction, prediction=prediction)
-    engine = DiffusionEngine(folder, Inpaint())
+    engine = DiffusionEngine(folder, Recipe())
 
     def repaint(batch, **settings):
-        return [patch.pixels for patch in engine.repaint(batch, Inpaint(steps=6, **settings))]
+        return [patch.pixels for patch in engine.inpaint(batch, recipe_of(steps=6, **settings))]
 
     return repaint
 

@@ -16,7 +16,7 @@ from autofix.engines.diffusion.soft_inpainting import (
 )
 from autofix.engines.diffusion.steps import Plan, following
 from autofix.errors import RecipeError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.model_sections import Soft
 
 STEPS = 6
 
@@ -80,13 +80,13 @@ def test_with_every_sampler_the_mask_decides_between_the_original_and_the_new(na
     off = {"DDIM": 0.15, "PLMS": 0.15 if prediction == "epsilon" else 1}.get(name, 1e-3)
     plain = run(made)
     assert (plain - noise(3)).abs().max() < off
-    none = SoftBlend(noise(1), mask_of(0), Inpaint())
+    none = SoftBlend(noise(1), mask_of(0), Soft())
     kept = run(made, none)
     assert (kept - noise(1)).abs().max() < off
     assert torch.equal(none.final, kept)
-    whole = run(made, SoftBlend(noise(1), mask_of(1), Inpaint()))
+    whole = run(made, SoftBlend(noise(1), mask_of(1), Soft()))
     torch.testing.assert_close(whole, plain, rtol=1e-3, atol=1e-3)
-    evenly = Inpaint(soft_bias=0, soft_preservation=1)
+    evenly = Soft(bias=0, preservation=1)
     half = run(made, SoftBlend(noise(1), mask_of(0.5), evenly))
     assert 0.4 < (half - noise(1)).norm() / (plain - noise(1)).norm() < 0.8
 
@@ -95,7 +95,7 @@ def test_a_step_is_blended_by_a1111_s_formula():
     """At t = 500: sigma, the power mask ** (sigma ** bias * preservation), and the power mean."""
     steps = ddim("sample")
     steps.set_timesteps(2)
-    settings = Inpaint(soft_bias=2, soft_preservation=0.7, soft_contrast=3)
+    settings = Soft(bias=2, preservation=0.7, contrast=3)
     given = []
     step = steps.step
     steps.step = lambda output, *rest, **more: given.append(output) or step(output, *rest, **more)
@@ -115,16 +115,16 @@ def test_a_step_is_blended_by_a1111_s_formula():
 
 
 def test_no_contrast_boost_overflows():
-    blend = SoftBlend(noise(1) * 1e4, torch.rand(2, 1, 8, 8), Inpaint(soft_contrast=32))
+    blend = SoftBlend(noise(1) * 1e4, torch.rand(2, 1, 8, 8), Soft(contrast=32))
     assert blend._blend(noise(2), torch.tensor(1.0)).isfinite().all()
-    blend = SoftBlend(noise(1) * 0, mask_of(0.5), Inpaint())
+    blend = SoftBlend(noise(1) * 0, mask_of(0.5), Soft())
     assert not blend._blend(noise(2) * 0, torch.tensor(1.0)).any()
 
 
 def test_the_scheduler_is_given_back_as_it_was():
     steps = ddim()
     before = inspect.signature(steps.step)
-    blend = SoftBlend(noise(1), mask_of(1), Inpaint())
+    blend = SoftBlend(noise(1), mask_of(1), Soft())
     with blend.during(steps):
         assert inspect.signature(steps.step) == before
     with pytest.raises(TypeError), blend.during(steps):
@@ -144,12 +144,12 @@ def small(values):
 def paste(change, **settings):
     mask = small(DRAWN)
     change = np.broadcast_to(np.float32(change), mask.shape)
-    return paste_mask(change, mask, DRAWN, Inpaint(**settings))
+    return paste_mask(change, mask, DRAWN, Soft(**settings))
 
 
 def test_nothing_is_pasted_where_nothing_changed():
     assert not paste(0).any()
-    assert not paste(0, soft_threshold=0, soft_mask_influence=1).any()
+    assert not paste(0, threshold=0, mask_influence=1).any()
 
 
 def test_what_changed_is_pasted_up_to_twice_the_drawn_mask():
@@ -159,23 +159,23 @@ def test_what_changed_is_pasted_up_to_twice_the_drawn_mask():
 def test_at_the_threshold_half_is_pasted():
     inside = paste(0.5)[24:40, 24:40]
     assert np.abs(inside.astype(int) - 127).max() <= 1
-    inside = paste(2, soft_threshold=2)[24:40, 24:40]
+    inside = paste(2, threshold=2)[24:40, 24:40]
     assert np.abs(inside.astype(int) - 127).max() <= 1
 
 
 def test_difference_contrast_makes_the_threshold_sharper():
-    soft, sharp = (paste(0.6, soft_difference_contrast=contrast)[32, 32] for contrast in (1, 8))
+    soft, sharp = (paste(0.6, difference_contrast=contrast)[32, 32] for contrast in (1, 8))
     assert 127 < soft < 200 < sharp
-    soft, sharp = (paste(0.4, soft_difference_contrast=contrast)[32, 32] for contrast in (1, 8))
+    soft, sharp = (paste(0.4, difference_contrast=contrast)[32, 32] for contrast in (1, 8))
     assert sharp < 60 < soft < 127
 
 
 def test_mask_influence_follows_the_drawn_mask():
     """Where it is drawn fully any change is pasted; at its rim a greater one is asked for."""
-    free, bound = (paste(0.4, soft_mask_influence=influence) for influence in (0, 1))
+    free, bound = (paste(0.4, mask_influence=influence) for influence in (0, 1))
     assert free[32, 32] < 127
     assert bound[32, 32] > 250
-    assert paste(0.5, soft_mask_influence=1, soft_preservation=4)[11, 32] < free[11, 32]
+    assert paste(0.5, mask_influence=1, preservation=4)[11, 32] < free[11, 32]
 
 
 def test_a_lone_change_is_spread_and_a_lone_hole_closed():

@@ -10,9 +10,10 @@ from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.samplers import scheduler
 from autofix.engines.diffusion.steps import Plan, following, plan, plan_of
 from autofix.engines.model_info import read_facts
-from autofix.settings.recipe import Inpaint
+from autofix.settings.model_sections import Sampling
 from tests.build import crop, region, smooth
 from tests.engines import tiny, tiny_flow
+from tests.recipes import recipe_of
 
 BOX, AROUND = (20, 20, 44, 44), (10, 10, 54, 54)
 
@@ -38,12 +39,12 @@ def crops(*strengths):
 
 def shown(folder, batch, **settings):
     """What the UNet was shown at each call, and the patches."""
-    settings = Inpaint(**{"cfg": 1.0, "sampler": "DPM++ 2M Karras", **settings})
+    settings = recipe_of(**{"cfg": 1.0, "sampler": "DPM++ 2M Karras", **settings})
     engine = DiffusionEngine(folder, settings)
     seen = []
     unet = engine._loaded().unet
     unet.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
-    patches = engine.repaint(batch, settings)
+    patches = engine.inpaint(batch, settings)
     assert not {"get_timesteps", "prepare_latents"} & set(vars(engine._pipe))
     return seen, patches
 
@@ -82,11 +83,11 @@ def test_exactly_the_steps_that_were_asked_for(steps, strength, expected):
 
 
 def test_strengths_that_mean_the_same_have_equal_plans():
-    facts = SimpleNamespace(steps=28, step_count="a1111")
-    settings = Inpaint()
-    assert plan_of(0.40, settings, facts) == plan_of(0.4001, settings, facts) == Plan(28, 12)
-    assert plan_of(0.43, settings, facts) != plan_of(0.40, settings, facts)
-    assert plan_of(0.4, Inpaint(steps=10, step_count="exact"), facts) == Plan(25, 10)
+    info = SimpleNamespace(steps=28, step_count="a1111")
+    settings = Sampling()
+    assert plan_of(0.40, settings, info) == plan_of(0.4001, settings, info) == Plan(28, 12)
+    assert plan_of(0.43, settings, info) != plan_of(0.40, settings, info)
+    assert plan_of(0.4, Sampling(steps=10, step_count="exact"), info) == Plan(25, 10)
 
 
 def test_a_model_says_how_its_strengths_are_counted(folders):
@@ -94,15 +95,15 @@ def test_a_model_says_how_its_strengths_are_counted(folders):
     assert read_facts(folders["sd"]).step_count == "a1111"
     own = read_facts(folders["promptless"])
     assert own.step_count == "diffusers"
-    assert plan_of(0.5, Inpaint(), own) == Plan(6, 3)
-    assert plan_of(0.5, Inpaint(step_count="a1111"), own) == Plan(6, 4)
+    assert plan_of(0.5, Sampling(), own) == Plan(6, 3)
+    assert plan_of(0.5, Sampling(step_count="a1111"), own) == Plan(6, 4)
 
 
 def test_a_model_s_own_file_has_the_last_word(tmp_path):
     folder = tiny.promptless(tmp_path / "model")
     with (folder / "autofix.toml").open("a") as file:
         file.write('step_count = "exact"\n')
-    assert plan_of(0.5, Inpaint(), read_facts(folder)) == Plan(12, 6)
+    assert plan_of(0.5, Sampling(), read_facts(folder)) == Plan(12, 6)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_flow_matching_models_do_the_plan_too(tmp_path, kind):
     folder = getattr(tiny_flow, kind)(tmp_path / kind)
     starts = []
     for multiplier in (1.0, 0.0, 0.5):
-        settings = Inpaint(cfg=1.0, steps=6, sampler="Euler Karras", noise_multiplier=multiplier)
+        settings = Sampling(cfg=1.0, steps=6, sampler="Euler Karras", noise_multiplier=multiplier)
         engine = DiffusionEngine(folder, settings)
         seen = []
         engine._loaded().transformer.register_forward_pre_hook(
@@ -215,7 +216,7 @@ def test_flow_matching_models_do_the_plan_too(tmp_path, kind):
             ),
             with_kwargs=True,
         )
-        patches = engine.repaint(crops(0.5), settings)
+        patches = engine.inpaint(crops(0.5), settings)
         assert len(seen) == 4
         assert np.isfinite(patches[0].pixels).all()
         starts.append(seen[0].float().clone())

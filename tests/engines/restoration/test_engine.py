@@ -16,7 +16,7 @@ from spandrel.architectures.RestoreFormer import RestoreFormer
 from autofix.engines.restoration.align import SIDE, TEMPLATE, aligned, laid_back, to_template
 from autofix.engines.restoration.engine import RestorationEngine, is_restoration
 from autofix.errors import EngineError, ModelError
-from autofix.settings.recipe import Inpaint
+from autofix.settings.recipe import Recipe
 from autofix.values import Picture
 from detectors.detection import Detection
 from tests.build import crop, detection, region, smooth
@@ -24,8 +24,8 @@ from tests.detectors.photos import photo
 from tests.engines.restoration.test_upscaler import esrgan
 from tests.pipeline.fakes import pipeline
 
-CPU = Inpaint(device="cpu")
-TRUSTING = Inpaint(device="cpu", trust_pickle=True)
+CPU = Recipe(device={"name": "cpu"})
+TRUSTING = Recipe(device={"name": "cpu"}, model={"trust_pickle": True})
 HOPPER_EYES = {"right_eye": (221, 190), "left_eye": (305, 189), "mouth_center": (271, 279)}
 CODEFORMER = ("position_emb", "idx_pred_layer.1.weight", "quantize.embedding.weight")
 
@@ -82,7 +82,7 @@ def with_network(path, network, settings=CPU):
 
 
 def painted(engine, *crops, **settings):
-    return [patch.pixels for patch in engine.repaint(crops, CPU.model_copy(update=settings))]
+    return [patch.pixels for patch in engine.inpaint(crops, CPU.model_copy(update=settings))]
 
 
 def as_values(crop):
@@ -128,20 +128,20 @@ def test_looking_at_a_pickle_runs_nothing_and_loading_it_does_not_either(tmp_pat
     with pytest.raises(ModelError, match=r"'m\.pth' is a pickle.*--trust-pickle"):
         RestorationEngine(path, CPU)
     with pytest.raises(ModelError, match=r"'m\.pth' cannot be loaded"):
-        RestorationEngine(path, TRUSTING).repaint([hopper()], TRUSTING)
+        RestorationEngine(path, TRUSTING).inpaint([hopper()], TRUSTING)
     assert not (tmp_path / "harm").exists()
 
 
 def test_its_facts(restoreformer, gfpgan):
-    facts = RestorationEngine(restoreformer, CPU).facts
-    assert (facts.name, facts.size.native, facts.tuned) == ("rf", 512, ((0.0, 1.0),))
-    assert facts.family == "face restoration (RestoreFormer)"
-    assert not facts.reads_prompt
-    assert not facts.faithful  # it may redraw an eye: the check must bear that
-    assert facts.paints("anime_face")
-    assert not facts.paints("hand")
-    assert facts.identity != RestorationEngine(gfpgan, TRUSTING).facts.identity
-    assert facts.identity == RestorationEngine(restoreformer, CPU).facts.identity
+    info = RestorationEngine(restoreformer, CPU).info
+    assert (info.name, info.size.native, info.tuned) == ("rf", 512, ((0.0, 1.0),))
+    assert info.family == "face restoration (RestoreFormer)"
+    assert not info.reads_prompt
+    assert not info.faithful  # it may redraw an eye: the check must bear that
+    assert info.paints("anime_face")
+    assert not info.paints("hand")
+    assert info.identity != RestorationEngine(gfpgan, TRUSTING).info.identity
+    assert info.identity == RestorationEngine(restoreformer, CPU).info.identity
 
 
 def test_restoreformer_repaints_alike_alone_in_a_batch_and_after_closing(restoreformer):
@@ -320,7 +320,7 @@ def test_a_failing_network_is_an_engine_error(restoreformer):
 
 def test_a_file_of_another_size_is_refused_when_loaded(gfpgan, restoreformer, tmp_path):
     with pytest.raises(ModelError, match=r"'GFPGANv1\.4\.pth' cannot be loaded.*choose a GFPGAN"):
-        RestorationEngine(gfpgan, TRUSTING).repaint([hopper()], TRUSTING)
+        RestorationEngine(gfpgan, TRUSTING).inpaint([hopper()], TRUSTING)
 
 
 def test_a_real_face_is_restored_and_the_rest_of_its_picture_stays(restoreformer):

@@ -133,14 +133,14 @@ def test_off_the_cpu_it_runs_in_half_precision(tmp_path):
 
 def test_the_toolbox_opens_it_once_and_closes_it(tmp_path):
     path = esrgan(tmp_path / "m.pth")
-    recipe = Recipe().override({"crop.upscaler": str(path), "inpaint.device": "cpu"})
+    recipe = Recipe().override({"crop.upscaler": str(path), "device.name": "cpu"})
     with (
         Toolbox(recipe) as toolbox,
         pytest.raises(ModelError, match="is a pickle"),
         toolbox.upscaler(),
     ):
         pass
-    with Toolbox(recipe.override({"inpaint.trust_pickle": True})) as toolbox:
+    with Toolbox(recipe.override({"model.trust_pickle": True})) as toolbox:
         with toolbox.upscaler() as upscaler:
             upscaler(SEEN, (40, 24))
         with toolbox.upscaler() as again:

@@ -169,11 +169,11 @@ def test_a_client_may_change_settings(client, how):
 @pytest.mark.parametrize(
     "name",
     [
-        "inpaint.model",
-        "inpaint.device",
-        "inpaint.wildcards",
-        "inpaint.sampler",
-        "inpaint.batch_size",
+        "model.name",
+        "device.name",
+        "prompt.wildcards",
+        "sampling.sampler",
+        "device.batch_size",
         "inpaint.candidates",
         "crop.upscaler",
         "crop.size",
@@ -198,13 +198,13 @@ def test_what_names_files_models_or_memory_is_the_servers_alone(client, name):
         ("{", "no JSON"),
         ("[1]", "no JSON object"),
         ("[" * 20_000, "no JSON"),
-        ('{"inpaint.prompt": "\\ud800"}', "no JSON"),
+        ('{"prompt.positive": "\\ud800"}', "no JSON"),
         ('{"inpaint.strength": NaN}', "inpaint.strength"),
         ({"inpaint.strength": 1.5}, "inpaint.strength to 1.5"),
         ({"inpaint": {"strenght": 0.5}}, "did you mean 'strength'"),
         ({"mask": 5}, "mask to 5"),
         ({"mask.blur.x": 5}, "no setting 'mask.blur.x'"),
-        ({"inpaint.prompt": "{a|"}, "{a|"),
+        ({"prompt.positive": "{a|"}, "{a|"),
     ],
 )
 def test_a_recipe_that_does_not_hold_is_422(client, recipe, said):
@@ -275,7 +275,7 @@ def test_what_is_too_large_is_413_and_not_read_to_its_end():
         assert fix(client, png(size=(100, 100), kind="JPEG")).status_code == 200
         for refused in (fix(client, bytes(25_000)), fix(client, bytes(900_000))):
             assert refused.status_code == 413
-        assert fix(client, recipe={"inpaint.prompt": "x" * 70_000}).status_code in (413, 422)
+        assert fix(client, recipe={"prompt.positive": "x" * 70_000}).status_code in (413, 422)
         sent = []
 
         def endless():
@@ -352,7 +352,7 @@ def test_without_a_token_no_web_site_can_make_a_browser_call(client, headers, co
 
 def test_an_engine_that_fails_leaves_the_picture_and_says_so():
     class Failing(Painter):
-        def repaint(self, crops, settings):
+        def inpaint(self, crops, settings):
             raise EngineError("the model failed: out of memory", "try a smaller --size")
 
     with client_of(fake_pipeline(Failing())) as client:
@@ -384,10 +384,10 @@ class Slow(Painter):
         self.gate = threading.Event()
         self.waits = False
 
-    def repaint(self, crops, settings):
+    def inpaint(self, crops, settings):
         self.waits = True
         assert self.gate.wait(30)
-        return super().repaint(crops, settings)
+        return super().inpaint(crops, settings)
 
 
 def test_what_takes_too_long_is_503(client):

@@ -16,7 +16,10 @@ from tests.build import picture
 from tests.frontends.tools import fake_pipeline
 
 FACE = load("face")
-SECTIONS = {"choose", "mask", "crop", "inpaint", "blend", "check", "detect", "passes", "seed"}
+SECTIONS = {
+    *("choose", "mask", "crop", "model", "prompt", "sampling", "inpaint", "soft", "restoration"),
+    *("device", "blend", "check", "detect", "passes", "seed"),
+}
 WORDS = [
     "auto",
     "4%",
@@ -47,7 +50,7 @@ def kind_of(name):
 
 def test_all_that_is_allowed_is_a_setting_and_none_is_free_text_but_prompts():
     texts = {name for name in ALLOWED if kind_of(name) is str}
-    assert texts == {"inpaint.prompt", "inpaint.negative_prompt"}
+    assert texts == {"prompt.positive", "prompt.negative"}
 
 
 def test_settings_come_by_name_or_as_sections():
@@ -57,7 +60,7 @@ def test_settings_come_by_name_or_as_sections():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"inpaint": {"model": "x"}}, {"detect.detectors": ["x"]}, {"passes": []}]
+    "changes", [{"model": {"name": "x"}}, {"detect.detectors": ["x"]}, {"passes": []}]
 )
 def test_what_is_not_allowed_is_forbidden(changes):
     with pytest.raises(ForbiddenError, match="cannot be set from outside"):

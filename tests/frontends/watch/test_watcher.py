@@ -314,7 +314,7 @@ def test_a_watched_folder_may_go_and_come_back(place, monkeypatch):
 def test_idle_models_are_dropped_once_and_the_next_picture_is_fixed_all_the_same(place):
     boxes = place.root / "boxes.json"
     boxes.write_text('{"a.png": [[40, 40, 60, 60]], "b.png": [[40, 40, 60, 60]]}', encoding="utf-8")
-    changes = {"inpaint.model": "null", "detect.detectors": [f"scripted:{boxes}"]}
+    changes = {"model.name": "null", "detect.detectors": [f"scripted:{boxes}"]}
     recipe = load("face").override({**changes, "check.enabled": False})
     dropped = []
     with Toolbox(recipe) as toolbox:

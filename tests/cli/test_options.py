@@ -1,0 +1,58 @@
+import pytest
+
+from autofix.cli.options import chosen_recipe, recipe_options
+
+
+@pytest.fixture
+def chosen():
+    """The recipe that a command with these arguments uses."""
+    import click
+
+    @click.command()
+    @recipe_options
+    def command(**given):
+        return chosen_recipe(given)
+
+    return lambda *arguments: command.main(list(arguments), standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "section", "key", "value"),
+    [
+        ("crop.min_scale=0", "crop", "min_scale", 0),
+        ("crop.size=832x1216", "crop", "size", (832, 1216)),
+        ("soft.enabled=true", "soft", "enabled", True),
+        ("model.name=owner/model", "model", "name", "owner/model"),
+        ('prompt.positive="a = b"', "prompt", "positive", "a = b"),
+        ("prompt.positive=a, b = c", "prompt", "positive", "a, b = c"),
+        ('detect.detectors=["hands", "blazeface"]', "detect", "detectors", ("hands", "blazeface")),
+        ("inpaint.strength=[0.3, 0.2]", "inpaint", "strength", (0.3, 0.2)),
+    ],
+)
+def test_any_setting_can_be_set(chosen, text, section, key, value):
+    assert getattr(getattr(chosen("--set", text), section), key) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("crop.min_scale", "is no KEY=VALUE"),
+        ("=3", "is no KEY=VALUE"),
+        ("crop.min_scal=0", "did you mean 'min_scale'"),
+        ("inpaint.steps=3", "which is called sampling.steps now"),
+        ("crop.min_scale=lots", "crop.min_scale to 'lots', which does not hold"),
+    ],
+)
+def test_a_setting_that_does_not_hold_is_refused(chosen, text, problem):
+    from autofix.errors import UsageError
+
+    with pytest.raises(UsageError, match=problem):
+        chosen("--set", text)
+
+
+@pytest.mark.parametrize("command", ["run", "watch", "hook", "serve", "detect"])
+def test_every_command_with_a_recipe_takes_settings(command):
+    import importlib
+
+    parameters = importlib.import_module(f"autofix.cli.{command}").command.params
+    assert "--set" in [option for parameter in parameters for option in parameter.opts]
