@@ -92,9 +92,9 @@ def _matching(pattern: str, avoided: str | None) -> list[Found]:
         relative = os.path.relpath(path, base or os.curdir).replace(os.sep, "/")
         if os.path.isfile(path):
             folder = os.path.realpath(os.path.dirname(path))
-            if _is_picture(path) and not _inside(folder, avoided):
+            if _is_picture(path) and not is_inside(folder, avoided):
                 found.append(Found(Path(path), relative))
-        elif parts[-1] != "**" and not _inside(os.path.realpath(path), avoided):
+        elif parts[-1] != "**" and not is_inside(os.path.realpath(path), avoided):
             below = _walked(path, avoided)
             found += [Found(one.path, f"{relative}/{one.relative}") for one in below]
     if not found:
@@ -111,7 +111,7 @@ def _walked(
 ) -> Iterator[Found]:
     """The pictures in a folder and below it; folders in it before folders that it links to."""
     real_root = os.path.realpath(root)
-    results = None if _inside(real_root, avoided) else avoided
+    results = None if is_inside(real_root, avoided) else avoided
     visited = set[str]()
     linked = deque([(root, "")])
     while linked:
@@ -119,9 +119,9 @@ def _walked(
         while folders:
             folder, prefix = folders.pop()
             real = os.path.realpath(folder)
-            if real in visited or _inside(real, results):
+            if real in visited or is_inside(real, results):
                 continue
-            if real != real_root and _inside(real_root, real):
+            if real != real_root and is_inside(real_root, real):
                 continue
             visited.add(real)
             for entry in _entries(folder, on_error):
@@ -183,7 +183,7 @@ def _is_picture(name: str) -> bool:
     return name.lower().endswith(PICTURE_SUFFIXES)
 
 
-def _inside(path: str, folder: str | None) -> bool:
+def is_inside(path: str, folder: str | None) -> bool:
     """Whether a real path is a real folder or lies in it."""
     return folder is not None and (
         path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
@@ -193,7 +193,7 @@ def _inside(path: str, folder: str | None) -> bool:
 def _below(root: str, avoided: str | None) -> str | None:
     """The folder to avoid, if it lies below the root and is not the root itself."""
     real_root = os.path.realpath(root)
-    return avoided if avoided != real_root and _inside(avoided or "", real_root) else None
+    return avoided if avoided != real_root and is_inside(avoided or "", real_root) else None
 
 
 def _sorted(found: Iterable[Found]) -> list[Found]:

@@ -11,25 +11,26 @@ from pathlib import Path
 
 from autofix.errors import PictureError, UsageError
 from autofix.imagefiles import files
-from autofix.imagefiles.discovery import PICTURE_SUFFIXES, walk
+from autofix.imagefiles.discovery import PICTURE_SUFFIXES, is_inside, walk
 from autofix.imagefiles.files import Found, Stamp, shown
 
 SETTLE_SECONDS = 0.5
-"""A file that nobody said to be complete is taken for it after so long without a change."""
+"""A file is taken to be complete after so long without a change, if no notice says it sooner."""
 
-_TOLD = float("-inf")
+_REPORTED = float("-inf")
+"""The deadline of a picture that was given up and reported."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A watched folder: as it was given, where it really is, and how its results' names begin."""
+    """A watched folder: the path as given, its real path, and the prefix of its results' names."""
 
     path: Path
     real: str
     prefix: str
 
-    def found(self, real_path: str) -> Found | None:
-        """A file in the folder or below it, unless it is hidden."""
+    def found_at(self, real_path: str) -> Found | None:
+        """The file of this real path, if it is in the folder or below it and is not hidden."""
         below = real_path.removeprefix(self.real.rstrip(os.sep) + os.sep)
         parts = below.split(os.sep)
         if below == real_path or any(part.startswith(".") for part in parts):
@@ -49,7 +50,7 @@ def folders_of(paths: Sequence[Path], out: Path) -> tuple[Folder, ...]:
         real = os.path.realpath(path)
         if not os.path.isdir(real):
             raise UsageError(f"{shown(path)} is no folder", "name a folder that exists")
-        if _inside(real, real_out):
+        if is_inside(real, real_out):
             raise UsageError(
                 f"{shown(path)} is the output folder or lies in it, so that results would be "
                 "taken for new pictures",
@@ -57,7 +58,7 @@ def folders_of(paths: Sequence[Path], out: Path) -> tuple[Folder, ...]:
             )
         name = os.path.basename(real)
         for other in folders:
-            if _inside(real, other.real) or _inside(other.real, real):
+            if is_inside(real, other.real) or is_inside(other.real, real):
                 raise UsageError(
                     f"of {shown(other.path)} and {shown(path)} one holds the other",
                     "name the outer one alone: all below it is watched",
@@ -74,24 +75,27 @@ def folders_of(paths: Sequence[Path], out: Path) -> tuple[Folder, ...]:
 
 @dataclass
 class _Waiting:
-    """A picture that came or changed: its stamp, and since when (by the clock) it has it."""
+    """A new or changed picture: its stamp, and the clock's time at which it got that stamp.
+
+    `complete`: a notice said so; `unreadable`: it was taken once and could not be read.
+    """
 
     found: Found
     stamp: Stamp
     since: float
-    whole: bool = False
-    doubted: bool = False
+    complete: bool = False
+    unreadable: bool = False
 
 
 class Arrivals:
-    """Keeps apart what is new and complete, what is still being written, and what was taken.
+    """Knows which pictures are new or changed, and which of them are complete.
 
-    It goes by the files' stamps alone, so that nothing it is told, or not told, can make it wrong:
-    `look` and `scan` may come at any time and in any order. A picture can be taken once it was said
-    to be whole (closed, or renamed into place), or its stamp stayed as it is for SETTLE_SECONDS.
-    Whether it can be decoded is found out by whoever takes it, who says `complete` or `incomplete`:
-    then it waits until it changes, and is given up where it does not become complete within
-    `patience` seconds. `clock` counts seconds.
+    It compares the stamps of files, so that missing or wrong notices cannot mislead it: `look_at`
+    and `scan_folders` may come at any time and in any order. A picture can be taken once a notice
+    says that it is complete (closed, or renamed into place), or when its stamp has not changed for
+    SETTLE_SECONDS. The caller then tries to read it, and calls `mark_readable` or
+    `mark_unreadable`; an unreadable picture waits until it changes, and is given up if it is not
+    readable within `patience` seconds. `clock` counts seconds.
     """
 
     def __init__(
@@ -116,49 +120,50 @@ class Arrivals:
         """How many pictures wait."""
         return len(self._waiting)
 
-    def look(self, real_path: str, *, whole: bool = False) -> None:
-        """See whether a file is a new or changed picture; `whole`: it was just completed."""
-        found = self._found(real_path)
+    def look_at(self, real_path: str, *, complete: bool = False) -> None:
+        """See whether a file is a new or changed picture; `complete`: it was closed or renamed."""
+        found = self._found_at(real_path)
         picture = real_path.lower().endswith(PICTURE_SUFFIXES)
         if found is not None and picture and os.path.isfile(found.path):
-            self._look(found, whole=whole)
+            self._note_stamp(found, complete=complete)
 
-    def covers(self, real_path: str) -> bool:
-        """Whether a folder is one in which pictures are looked for."""
+    def covers_folder(self, real_path: str) -> bool:
+        """Whether pictures are looked for in this folder."""
         watched = any(real_path == folder.real for folder in self.folders)
-        return watched or self._found(real_path) is not None
+        return watched or self._found_at(real_path) is not None
 
-    def scan(self, *, take: bool = False) -> dict[str, str]:
-        """Look at everything; with `take`, leave all that is there alone until it changes.
+    def scan_folders(self, *, take: bool = False) -> dict[str, str]:
+        """Look at every picture; with `take`, ignore those that are there until they change.
 
         Returns the folders that could not be listed, with the reason.
         """
-        troubles: dict[str, str] = {}
+        errors: dict[str, str] = {}
 
-        def note(path: str, error: OSError) -> None:
-            # A folder may well go while its parent is walked, but a watched one should be there.
-            if os.path.isdir(path) or path in map(os.fspath, (each.path for each in self.folders)):
-                troubles[path] = error.strerror or type(error).__name__
+        def note_error(path: str, error: OSError) -> None:
+            # A folder inside may be removed during the walk; a watched one should be there.
+            watched = (os.fspath(folder.path) for folder in self.folders)
+            if os.path.isdir(path) or path in watched:
+                errors[path] = error.strerror or type(error).__name__
 
         for folder in self.folders:
-            for each in walk(folder.path, out=self._out, on_error=note):
-                found = Found(each.path, folder.prefix + each.relative)
+            for picture in walk(folder.path, out=self._out, on_error=note_error):
+                found = Found(picture.path, folder.prefix + picture.relative)
                 if take:
-                    self._taken[found.relative] = _stamp(found) or (0, 0, 0)
+                    self._taken[found.relative] = _stamp_of(found) or (0, 0, 0)
                 else:
-                    self._look(found, whole=False)
-        return troubles
+                    self._note_stamp(found, complete=False)
+        return errors
 
-    def take(self, count: int) -> list[Found]:
-        """At most so many pictures that have arrived, the first to come first.
+    def take_arrived(self, count: int) -> list[Found]:
+        """At most `count` complete pictures, in the order in which they came.
 
-        One that was taken is not taken again before its `release`, even if it changes.
+        A picture is not taken again before `release_picture`, even if it changes.
         """
         taken: list[Found] = []
-        while names := list(islice(self._due_now(), count - len(taken))):
+        while names := list(islice(self._due_names(), count - len(taken))):
             for name in names:
                 waiting = self._waiting.pop(name)
-                stamp = _stamp(waiting.found)
+                stamp = _stamp_of(waiting.found)
                 if stamp is None:
                     self._deadlines.pop(name, None)
                 elif stamp == waiting.stamp:
@@ -166,79 +171,79 @@ class Arrivals:
                     self._in_hand.add(name)
                     taken.append(waiting.found)
                 else:
-                    self._look(waiting.found, whole=False)
+                    self._note_stamp(waiting.found, complete=False)
         return taken
 
-    def seconds(self) -> float | None:
-        """How long until something can be taken if nothing changes; None if nothing waits."""
-        due = [self._due(*each) for each in self._waiting.items() if each[0] not in self._in_hand]
+    def seconds_until_due(self) -> float | None:
+        """Seconds until a picture can be taken if nothing changes; None if none waits."""
+        due = [
+            self._due_time(name, waiting)
+            for name, waiting in self._waiting.items()
+            if name not in self._in_hand
+        ]
         return max(0.0, min(due) - self._clock()) if due else None
 
-    def release(self, found: Found) -> None:
-        """A picture that was taken is no longer worked on."""
+    def release_picture(self, found: Found) -> None:
+        """Note that a picture that was taken is no longer worked on."""
         self._in_hand.discard(found.relative)
 
-    def complete(self, found: Found) -> None:
-        """A picture that was taken could be read."""
+    def mark_readable(self, found: Found) -> None:
+        """Note that a picture that was taken could be read."""
         self._deadlines.pop(found.relative, None)
 
-    def incomplete(self, found: Found) -> bool:
-        """A picture that was taken could not be read: it waits again. True if it is given up.
+    def mark_unreadable(self, found: Found) -> bool:
+        """Note that a picture that was taken could not be read, so that it waits again.
 
-        That is said once of a picture, until it is complete.
+        True if it is given up, which happens once until it can be read.
         """
         name, now = found.relative, self._clock()
-        self.release(found)
+        self.release_picture(found)
         if not found.path.exists():
             self._deadlines.pop(name, None)
             return False
         if now < self._deadlines.setdefault(name, now + self.patience):
-            self._waiting[name] = _Waiting(found, self._taken[name], now, doubted=True)
+            self._waiting[name] = _Waiting(found, self._taken[name], now, unreadable=True)
             return False
-        told = self._deadlines[name] == _TOLD
-        self._deadlines[name] = _TOLD
-        return not told
+        reported = self._deadlines[name] == _REPORTED
+        self._deadlines[name] = _REPORTED
+        return not reported
 
-    def changed(self, found: Found) -> bool:
-        """Whether a picture is no longer what it was when it was taken, or is gone."""
-        return _stamp(found) != self._taken[found.relative]
+    def has_changed(self, found: Found) -> bool:
+        """Whether a picture has changed since it was taken, or is gone."""
+        return _stamp_of(found) != self._taken[found.relative]
 
-    def _found(self, real_path: str) -> Found | None:
-        if _inside(real_path, self._real_out):
+    def _found_at(self, real_path: str) -> Found | None:
+        if is_inside(real_path, self._real_out):
             return None
-        return next(filter(None, (folder.found(real_path) for folder in self.folders)), None)
+        return next(filter(None, (folder.found_at(real_path) for folder in self.folders)), None)
 
-    def _look(self, found: Found, *, whole: bool) -> None:
-        name, stamp = found.relative, _stamp(found)
-        if stamp is None or (stamp == self._taken.get(name) and not whole):
+    def _note_stamp(self, found: Found, *, complete: bool) -> None:
+        name, stamp = found.relative, _stamp_of(found)
+        if stamp is None or (stamp == self._taken.get(name) and not complete):
             return
         waiting = self._waiting.get(name)
         if waiting is None or waiting.stamp != stamp:
             age = max(0.0, time.time() - stamp[1] / 1e9)
             self._waiting[name] = waiting = _Waiting(found, stamp, self._clock() - age)
-        waiting.whole |= whole
+        waiting.complete |= complete
 
-    def _due_now(self) -> Iterator[str]:
+    def _due_names(self) -> Iterator[str]:
         now = self._clock()
         return (
             name
             for name, waiting in self._waiting.items()
-            if name not in self._in_hand and self._due(name, waiting) <= now
+            if name not in self._in_hand and self._due_time(name, waiting) <= now
         )
 
-    def _due(self, name: str, waiting: _Waiting) -> float:
-        """When, by the clock, a picture can be taken."""
-        if waiting.whole:
+    def _due_time(self, name: str, waiting: _Waiting) -> float:
+        """The clock's time at which a picture can be taken."""
+        if waiting.complete:
             return float("-inf")
-        return self._deadlines[name] if waiting.doubted else waiting.since + SETTLE_SECONDS
+        return self._deadlines[name] if waiting.unreadable else waiting.since + SETTLE_SECONDS
 
 
-def _stamp(found: Found) -> Stamp | None:
+def _stamp_of(found: Found) -> Stamp | None:
     try:
         return files.stamp(found.path)
     except PictureError:
         return None
-
-
-def _inside(path: str, folder: str) -> bool:
-    return (path + os.sep).startswith(folder.rstrip(os.sep) + os.sep)

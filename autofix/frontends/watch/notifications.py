@@ -1,9 +1,9 @@
-"""What the system says about changes in folders: only to hear of them sooner than by looking.
+"""Notices of the system about changed files, to find new pictures sooner than by looking.
 
-watchdog rather than watchfiles, because on Linux it also says that a file was closed after writing
-or renamed into place, so that no half second need pass before the picture is taken for complete.
-No library hears of everything (queues overflow, network shares are silent, limits are reached):
-whoever listens must look as well.
+watchdog rather than watchfiles: on Linux it also reports that a file was closed after writing or
+renamed into place, so that the picture is known to be complete without half a second's wait; and it
+logs when notices were lost. No library reports every change (queues overflow, network shares are
+silent, the number of watches is limited), so the watcher must look at the folders as well.
 """
 
 from __future__ import annotations
@@ -40,28 +40,31 @@ EVENTS: list[type[FileSystemEvent]] = [
 
 @dataclass(frozen=True)
 class Notice:
-    """A changed file, `whole` if it was closed or renamed; or a folder: look at all there is."""
+    """A changed file, `complete` if it was closed or renamed; or a folder: look at all of it."""
 
     path: str
-    whole: bool = False
+    complete: bool = False
     folder: bool = False
 
 
-class Notices:
-    """Tells of changes in folders and below them, from a thread of its own. A context manager."""
+class ChangeListener:
+    """Passes on changes in folders and below them, from its own thread. A context manager.
 
-    def __init__(self, folders: Sequence[str], tell: Callable[[Notice], object]) -> None:
+    `problem` says why the folders cannot be watched, if so.
+    """
+
+    def __init__(self, folders: Sequence[str], on_notice: Callable[[Notice], object]) -> None:
         self.folders = tuple(folders)
-        self.trouble = ""
-        self._tell = tell
+        self.problem = ""
+        self._on_notice = on_notice
         self._observer: BaseObserver | None = None
         self._watched: list[object] = []
 
-    def __enter__(self) -> Notices:
+    def __enter__(self) -> ChangeListener:
         self._log = logging.getLogger("watchdog")
-        self._complaints = _Complaints(self.folders, self._tell)
-        self._log.addHandler(self._complaints)
-        self.refresh()
+        self._log_handler = _LostNotices(self.folders, self._on_notice)
+        self._log.addHandler(self._log_handler)
+        self.restart_if_needed()
         return self
 
     def __exit__(
@@ -70,24 +73,23 @@ class Notices:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop()
-        self._log.removeHandler(self._complaints)
+        self._stop_observer()
+        self._log.removeHandler(self._log_handler)
 
-    def refresh(self) -> bool:
-        """Listen anew if a folder is another one than before, or nobody listens any more.
+    def restart_if_needed(self) -> bool:
+        """Watch again if a folder was replaced by another, or the observer died.
 
-        Returns whether it did: what happened meanwhile nobody heard. `trouble` then says why
-        nothing can be heard, if so.
+        Returns whether it did so: changes in between were not reported.
         """
-        watched = [_identity(folder) for folder in self.folders]
-        if watched == self._watched and (self.trouble or self._alive()):
+        watched = [_folder_identity(folder) for folder in self.folders]
+        if watched == self._watched and (self.problem or self._is_alive()):
             return False
         self._watched = watched
-        self._stop()
-        self._start()
+        self._stop_observer()
+        self._start_observer()
         return True
 
-    def _alive(self) -> bool:
+    def _is_alive(self) -> bool:
         observer = self._observer
         return (
             observer is not None
@@ -95,20 +97,22 @@ class Notices:
             and all(emitter.is_alive() for emitter in observer.emitters)
         )
 
-    def _start(self) -> None:
-        observer = _observer()
+    def _start_observer(self) -> None:
+        observer = _make_observer()
         try:
             for folder in self.folders:
-                observer.schedule(_Handler(self._tell), folder, recursive=True, event_filter=EVENTS)
+                observer.schedule(
+                    _Handler(self._on_notice), folder, recursive=True, event_filter=EVENTS
+                )
             observer.start()
         except OSError as error:  # no such folder, or more folders than the system will watch
-            self.trouble = error.strerror or str(error)
+            self.problem = error.strerror or str(error)
             observer.stop()
         else:
-            self.trouble = ""
+            self.problem = ""
             self._observer = observer
 
-    def _stop(self) -> None:
+    def _stop_observer(self) -> None:
         if self._observer is not None:
             self._observer.stop()
             self._observer.join()
@@ -116,41 +120,41 @@ class Notices:
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, tell: Callable[[Notice], object]) -> None:
-        self._tell = tell
+    def __init__(self, on_notice: Callable[[Notice], object]) -> None:
+        self._on_notice = on_notice
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         moved = isinstance(event, FileMovedEvent | DirMovedEvent)
         path = os.fsdecode(event.dest_path if moved else event.src_path)
         if path:  # else it was moved out of the folder
-            whole = moved or isinstance(event, FileClosedEvent)
-            self._tell(Notice(path, whole=whole, folder=event.is_directory))
+            complete = moved or isinstance(event, FileClosedEvent)
+            self._on_notice(Notice(path, complete=complete, folder=event.is_directory))
 
 
-class _Complaints(logging.Handler):
-    """Where watchdog complains, as of a queue that overflowed, notices are missing: look."""
+class _LostNotices(logging.Handler):
+    """Asks to look at the folders where watchdog warns, as of a queue that overflowed."""
 
-    def __init__(self, folders: Sequence[str], tell: Callable[[Notice], object]) -> None:
+    def __init__(self, folders: Sequence[str], on_notice: Callable[[Notice], object]) -> None:
         super().__init__(logging.WARNING)
         self._folders = folders
-        self._tell = tell
+        self._on_notice = on_notice
 
     def emit(self, record: logging.LogRecord) -> None:
         for folder in self._folders:
-            self._tell(Notice(folder, folder=True))
+            self._on_notice(Notice(folder, folder=True))
 
 
-def _observer() -> BaseObserver:
+def _make_observer() -> BaseObserver:
     kind: Any = Observer
     if kind.__name__ == "InotifyObserver":
-        # Full events tell a file that was renamed into the folder from one that was begun there.
+        # Only full events distinguish a file renamed into the folder from one created there.
         return kind(generate_full_events=True)  # type: ignore[no-any-return]
     return kind()  # type: ignore[no-any-return]
 
 
-def _identity(folder: str) -> object:
+def _folder_identity(folder: str) -> object:
     try:
-        facts = os.stat(folder)
+        state = os.stat(folder)
     except OSError:
         return None
-    return facts.st_dev, facts.st_ino
+    return state.st_dev, state.st_ino

@@ -1,4 +1,4 @@
-"""Folders in which pictures arrive: each is fixed once it is complete, until told to stop."""
+"""Fixes pictures in folders, then each new one once it is complete, until it is stopped."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from queue import Empty, SimpleQueue
 from autofix.frontends.files.batch import Batch, Item, Record
 from autofix.frontends.files.output_lock import held
 from autofix.frontends.watch.arrivals import Arrivals, folders_of
-from autofix.frontends.watch.notifications import Notice, Notices
+from autofix.frontends.watch.notifications import ChangeListener, Notice
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
 
-SCAN_SECONDS, POLL_SECONDS = 10.0, 1.0
-"""Between looks at everything: where the system tells of changes, and where it does not."""
+SCAN_SECONDS = 10.0
+"""Between scans of all folders, where the system reports changes."""
+
+POLL_SECONDS = 1.0
+"""Between scans where the system does not report changes."""
 
 SCAN_SHARE = 0.05
-"""A look at everything takes at most this part of the time, however many files there are."""
+"""Scans take at most this part of the time, however many files there are."""
 
-LONGEST_NAP = 1.0 if os.name == "nt" else SCAN_SECONDS
-"""On Windows a signal does not wake who waits."""
+LONGEST_WAIT_SECONDS = 1.0 if os.name == "nt" else SCAN_SECONDS
+"""On Windows a signal does not end the wait."""
 
 
 class Watcher:
     """Fixes the pictures in folders, then each as it arrives, until `stop`.
 
-    What is to be done is found by comparing the folders with the journal, again and again; notices
-    of changes only make that happen sooner, so that a lost one costs seconds and no picture. A
-    picture that changes is fixed again; one that failed is left alone until it changes, or until
-    the next watcher.
+    It scans the folders again and again and compares them with the journal; notices of changes only
+    make that happen sooner, so that a lost notice costs seconds and no picture. A picture that
+    changes is fixed again; a failed one is left alone until it changes, or until the next watcher.
     """
 
     def __init__(
@@ -48,10 +50,10 @@ class Watcher:
     ) -> None:
         """`batch` has a folder for results, which may lie in a watched one.
 
-        `existing`: fix what is there at first; `poll`: only look, and do not listen; `patience`:
-        seconds until a picture that cannot be read is given up; `note` is told in words what the
-        watcher is at. Raises UsageError for folders that cannot be watched together; see
-        `folders_of`.
+        `existing`: fix the pictures that are there at the start; `poll`: scan, without notices;
+        `patience`: seconds until a picture that cannot be read is given up; `note` gets a text
+        about what the watcher does. Raises UsageError for folders that cannot be watched together;
+        see `folders_of`.
         """
         assert batch.destination.out is not None
         self.out = batch.destination.out
@@ -64,15 +66,15 @@ class Watcher:
         self._in_hand: list[tuple[Found, Future[Record]]] = []
         self._stopping = False
         self._next_scan = self._next_scan_if_asked = 0.0
-        self._troubles: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
 
     def stop(self) -> None:
-        """End `run` once what is in hand is finished. For signal handlers and other threads."""
+        """End `run` once the pictures in hand are finished; safe in signal handlers and threads."""
         self._stopping = True
-        self._wake()
+        self._end_wait()
 
     def run(self) -> Iterator[Record]:
-        """Yields a record as each picture is finished, has failed, or is known to be done.
+        """Yields a record for each picture that is finished, has failed, or was done earlier.
 
         Raises UsageError while another autofix has the same folder for its results, and for a
         recipe, detector or model that cannot work.
@@ -81,101 +83,101 @@ class Watcher:
             stack.enter_context(held(self.out))
             files.sweep(self.out)
             stack.enter_context(self._batch)
-            notices = None
+            listener = None
             if not self._poll:
                 real = [folder.real for folder in self.arrivals.folders]
-                notices = stack.enter_context(Notices(real, self._inbox.put))
+                listener = stack.enter_context(ChangeListener(real, self._inbox.put))
             if not self._existing:
-                self.arrivals.scan(take=True)
-            yield from self._loop(notices)
+                self.arrivals.scan_folders(take=True)
+            yield from self._watch_folders(listener)
             while self._in_hand:
-                self._hear(LONGEST_NAP)
-                yield from self._finished()
+                self._read_notices(LONGEST_WAIT_SECONDS)
+                yield from self._finished_records()
         self._note("stopped")
 
-    def _loop(self, notices: Notices | None) -> Iterator[Record]:
+    def _watch_folders(self, listener: ChangeListener | None) -> Iterator[Record]:
         idle = False
         while not self._stopping:
-            self._scan_if_due(notices)
-            took = self.arrivals.take(self._batch.pipeline.room - len(self._in_hand))
-            yield from self._begin(took)
-            yield from self._finished()
-            was_idle, idle = idle, not took and not self._in_hand
+            self._scan_if_due(listener)
+            taken = self.arrivals.take_arrived(self._batch.pipeline.room - len(self._in_hand))
+            yield from self._start_fixes(taken)
+            yield from self._finished_records()
+            was_idle, idle = idle, not taken and not self._in_hand
             if idle and not was_idle:
                 self._note("waiting for pictures")
-            self._hear(0.0 if took else self._nap())
+            self._read_notices(0.0 if taken else self._wait_seconds())
 
-    def _begin(self, took: Sequence[Found]) -> Iterator[Record]:
+    def _start_fixes(self, taken: Sequence[Found]) -> Iterator[Record]:
         """Read pictures that have arrived, and submit them; records of those that are done."""
-        for found in took:
+        for found in taken:
             if self._stopping:
                 return
             read = self._batch.read(found)
             if isinstance(read, Item):
-                self.arrivals.complete(found)
+                self.arrivals.mark_readable(found)
                 fixing = self._batch.submit(read)
-                fixing.add_done_callback(lambda _: self._wake())
+                fixing.add_done_callback(lambda _: self._end_wait())
                 self._in_hand.append((found, fixing))
                 continue
             if read["status"] != "failed":
-                self.arrivals.complete(found)
-                self.arrivals.release(found)
+                self.arrivals.mark_readable(found)
+                self.arrivals.release_picture(found)
                 yield read
-            elif self.arrivals.incomplete(found):
+            elif self.arrivals.mark_unreadable(found):
                 yield read
 
-    def _finished(self) -> Iterator[Record]:
+    def _finished_records(self) -> Iterator[Record]:
         """The records of pictures in hand that are finished."""
-        for each in [each for each in self._in_hand if each[1].done()]:
-            self._in_hand.remove(each)
-            found, fixing = each
-            self.arrivals.release(found)
+        for picture in [picture for picture in self._in_hand if picture[1].done()]:
+            self._in_hand.remove(picture)
+            found, fixing = picture
+            self.arrivals.release_picture(found)
             record = fixing.result()
-            # What has changed meanwhile comes again, and what is gone cannot be mended.
-            if record["status"] != "failed" or not self.arrivals.changed(found):
+            # A changed picture comes again, and one that is gone cannot be fixed.
+            if record["status"] != "failed" or not self.arrivals.has_changed(found):
                 yield record
 
-    def _scan_if_due(self, notices: Notices | None) -> None:
-        """Look at everything now and then, and sooner where notices may be missing."""
+    def _scan_if_due(self, listener: ChangeListener | None) -> None:
+        """Scan all folders if it is time, which is sooner where notices may be missing."""
         start = time.monotonic()
         if start < self._next_scan:
             return
-        if notices is not None:
-            notices.refresh()  # first: nothing may fall between looking and listening
-        troubles = self.arrivals.scan()
-        if notices is not None and notices.trouble and not troubles:
-            troubles["changes"] = notices.trouble
+        if listener is not None:
+            listener.restart_if_needed()  # first, so that no change falls between scan and watch
+        problems = self.arrivals.scan_folders()
+        if listener is not None and listener.problem and not problems:
+            problems["changes"] = listener.problem
         end = time.monotonic()
-        usual = POLL_SECONDS if notices is None or notices.trouble else SCAN_SECONDS
+        usual = POLL_SECONDS if listener is None or listener.problem else SCAN_SECONDS
         self._next_scan = end + max(usual, (end - start) / SCAN_SHARE)
         self._next_scan_if_asked = end + (end - start)
-        for what in troubles.keys() - self._troubles.keys():
-            self._note(f"cannot see {files.shown(what)} ({troubles[what]}); tries again")
-        for what in self._troubles.keys() - troubles.keys():
+        for what in problems.keys() - self._problems.keys():
+            self._note(f"cannot see {files.shown(what)} ({problems[what]}); tries again")
+        for what in self._problems.keys() - problems.keys():
             self._note(f"sees {files.shown(what)} again")
-        self._troubles = troubles
+        self._problems = problems
 
-    def _wake(self) -> None:
-        self._inbox.put(None)  # the one way of waking somebody that is safe in a signal handler
+    def _end_wait(self) -> None:
+        self._inbox.put(None)  # the only way that is safe in a signal handler
 
-    def _nap(self) -> float:
-        """Seconds until there is something to do if nobody tells of a change."""
-        ready = self.arrivals.seconds()
+    def _wait_seconds(self) -> float:
+        """Seconds until there is something to do if no notice comes."""
+        ready = self.arrivals.seconds_until_due()
         if ready is None or len(self._in_hand) >= self._batch.pipeline.room:
-            ready = LONGEST_NAP
-        return max(0.0, min(LONGEST_NAP, self._next_scan - time.monotonic(), ready))
+            ready = LONGEST_WAIT_SECONDS
+        return max(0.0, min(LONGEST_WAIT_SECONDS, self._next_scan - time.monotonic(), ready))
 
-    def _hear(self, seconds: float) -> None:
-        """Take in what is told, waiting so long for the first."""
+    def _read_notices(self, seconds: float) -> None:
+        """Handle all notices that have come; wait at most so long for the first."""
         with suppress(Empty):
-            self._take_in(self._inbox.get(timeout=seconds))
+            self._handle_notice(self._inbox.get(timeout=seconds))
             for _ in range(self._inbox.qsize()):
-                self._take_in(self._inbox.get_nowait())
+                self._handle_notice(self._inbox.get_nowait())
 
-    def _take_in(self, notice: Notice | None) -> None:
+    def _handle_notice(self, notice: Notice | None) -> None:
         if notice is None:
             return
         if not notice.folder:
-            self.arrivals.look(notice.path, whole=notice.whole)
-        elif self.arrivals.covers(notice.path):
+            self.arrivals.look_at(notice.path, complete=notice.complete)
+        elif self.arrivals.covers_folder(notice.path):
             self._next_scan = min(self._next_scan, self._next_scan_if_asked)

@@ -27,21 +27,21 @@ class Watched:
             folders_of(folders, out), out, patience=PATIENCE, clock=lambda: self.now
         )
 
-    def put(self, name, content=b"x", *, whole=None):
-        """Write a file and tell of it (unless `whole` is None)."""
+    def put(self, name, content=b"x", *, complete=None):
+        """Write a file and tell of it (unless `complete` is None)."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         # Times of change are as fine as the system's clock ticks: here each is another one.
         self._tick = getattr(self, "_tick", 2 * 10**18) + 1000
         os.utime(path, ns=(self._tick, self._tick))
-        if whole is not None:
-            self.arrivals.look(os.path.realpath(path), whole=whole)
+        if complete is not None:
+            self.arrivals.look_at(os.path.realpath(path), complete=complete)
 
     def arrived(self, count=8):
-        taken = self.arrivals.take(count)
+        taken = self.arrivals.take_arrived(count)
         for found in taken:
-            self.arrivals.release(found)
+            self.arrivals.release_picture(found)
         return [found.relative for found in taken]
 
 
@@ -51,26 +51,26 @@ def watched(tmp_path):
 
 
 def test_in_an_empty_folder_nothing_has_arrived_and_nothing_is_awaited(watched):
-    assert watched.arrivals.scan() == {}
+    assert watched.arrivals.scan_folders() == {}
     assert watched.arrived() == []
-    assert watched.arrivals.seconds() is None
+    assert watched.arrivals.seconds_until_due() is None
 
 
 def test_what_was_closed_or_renamed_has_arrived_at_once_and_only_once(watched):
-    watched.put("a.png", whole=True)
-    assert watched.arrivals.seconds() == 0
+    watched.put("a.png", complete=True)
+    assert watched.arrivals.seconds_until_due() == 0
     assert watched.arrived() == ["a.png"]
     watched.now += 100
-    watched.arrivals.scan()
+    watched.arrivals.scan_folders()
     assert watched.arrived() == []
 
 
 def test_what_nobody_completed_has_arrived_when_it_was_left_alone_for_half_a_second(watched):
-    watched.put("sub/a.png", b"x", whole=False)
+    watched.put("sub/a.png", b"x", complete=False)
     assert watched.arrived() == []
     watched.now += 0.4
-    watched.put("sub/a.png", b"xx", whole=False)
-    assert watched.arrivals.seconds() == pytest.approx(SETTLE_SECONDS)
+    watched.put("sub/a.png", b"xx", complete=False)
+    assert watched.arrivals.seconds_until_due() == pytest.approx(SETTLE_SECONDS)
     watched.now += 0.4
     assert watched.arrived() == []
     watched.now += 0.2
@@ -78,7 +78,7 @@ def test_what_nobody_completed_has_arrived_when_it_was_left_alone_for_half_a_sec
 
 
 def test_a_change_that_nobody_told_of_is_seen_before_the_picture_is_taken(watched):
-    watched.put("a.png", b"x", whole=True)
+    watched.put("a.png", b"x", complete=True)
     watched.put("a.png", b"xx")
     assert watched.arrived() == []
     watched.now += 1
@@ -88,41 +88,41 @@ def test_a_change_that_nobody_told_of_is_seen_before_the_picture_is_taken(watche
 def test_what_lay_there_long_before_has_arrived(watched):
     watched.put("a.png")
     os.utime(watched.root / "a.png", (1e9, 1e9))
-    watched.arrivals.scan()
+    watched.arrivals.scan_folders()
     assert watched.arrived() == ["a.png"]
 
 
 def test_pictures_come_in_their_order_and_no_more_than_asked_for(watched):
     for number in (3, 1, 2):
-        watched.put(f"{number}.png", whole=True)
+        watched.put(f"{number}.png", complete=True)
     assert watched.arrived(2) == ["3.png", "1.png"]
     assert len(watched.arrivals) == 1
     assert watched.arrived(2) == ["2.png"]
 
 
 def test_a_picture_that_changed_arrives_again_and_so_does_one_completed_again(watched):
-    watched.put("a.png", b"x", whole=True)
+    watched.put("a.png", b"x", complete=True)
     watched.arrived()
     watched.put("a.png", b"y")
-    watched.arrivals.scan()
+    watched.arrivals.scan_folders()
     watched.now += 1
     assert watched.arrived() == ["a.png"]
-    watched.arrivals.look(os.path.realpath(watched.root / "a.png"), whole=True)
+    watched.arrivals.look_at(os.path.realpath(watched.root / "a.png"), complete=True)
     assert watched.arrived() == ["a.png"]
 
 
 def test_what_is_gone_is_not_waited_for(watched):
-    watched.put("a.png", whole=True)
+    watched.put("a.png", complete=True)
     (watched.root / "a.png").unlink()
     assert watched.arrived() == []
-    assert watched.arrivals.seconds() is None
+    assert watched.arrivals.seconds_until_due() is None
 
 
 def test_a_folder_that_was_moved_arrives_under_its_new_name(watched):
-    watched.put("a/x.png", whole=True)
+    watched.put("a/x.png", complete=True)
     watched.arrived()
     (watched.root / "a").rename(watched.root / "b")
-    watched.arrivals.scan()
+    watched.arrivals.scan_folders()
     watched.now += 1
     assert watched.arrived() == ["b/x.png"]
 
@@ -133,15 +133,15 @@ def test_nothing_but_pictures_and_nothing_of_the_results_arrives(watched):
         *(".autofix-0123456789abcdef.part", ".hidden/d.png", ".e.png", "notes.txt", "f.png.part"),
     )
     for name in names:
-        watched.put(name, whole=True)
+        watched.put(name, complete=True)
     (watched.root / "folder.png").mkdir()
-    watched.arrivals.look(os.path.realpath(watched.root / "folder.png"), whole=True)
-    watched.arrivals.look("/somewhere/else.png", whole=True)
-    watched.arrivals.scan()
+    watched.arrivals.look_at(os.path.realpath(watched.root / "folder.png"), complete=True)
+    watched.arrivals.look_at("/somewhere/else.png", complete=True)
+    watched.arrivals.scan_folders()
     watched.now += 1
     assert watched.arrived() == []
     covered = {
-        name: watched.arrivals.covers(os.path.realpath(watched.root / name))
+        name: watched.arrivals.covers_folder(os.path.realpath(watched.root / name))
         for name in ("", "sub", "out", "out/sub", ".hidden")
     }
     assert covered == {"": True, "sub": True, "out": False, "out/sub": False, ".hidden": False}
@@ -150,96 +150,98 @@ def test_nothing_but_pictures_and_nothing_of_the_results_arrives(watched):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_not_waited_for(watched):
     os.mkfifo(watched.root / "a.png")
-    watched.arrivals.look(os.path.realpath(watched.root / "a.png"), whole=True)
+    watched.arrivals.look_at(os.path.realpath(watched.root / "a.png"), complete=True)
     assert watched.arrived() == []
 
 
 def test_what_is_there_can_be_left_alone_until_it_changes(watched):
     watched.put("old.png")
     watched.put("older.png")
-    watched.arrivals.scan(take=True)
+    watched.arrivals.scan_folders(take=True)
     watched.put("new.png")
     watched.put("old.png", b"changed")
-    watched.arrivals.scan()
+    watched.arrivals.scan_folders()
     watched.now += 1
     assert sorted(watched.arrived()) == ["new.png", "old.png"]
 
 
 def test_a_picture_that_cannot_be_read_waits_until_it_changes(watched):
-    watched.put("a.png", b"half", whole=True)
-    (found,) = watched.arrivals.take(8)
-    assert not watched.arrivals.incomplete(found)
+    watched.put("a.png", b"half", complete=True)
+    (found,) = watched.arrivals.take_arrived(8)
+    assert not watched.arrivals.mark_unreadable(found)
     watched.now += 1
-    watched.arrivals.scan()
+    watched.arrivals.scan_folders()
     assert watched.arrived() == []
-    watched.put("a.png", b"whole", whole=True)
-    (found,) = watched.arrivals.take(8)
-    watched.arrivals.complete(found)
-    assert watched.arrivals.seconds() is None
+    watched.put("a.png", b"whole", complete=True)
+    (found,) = watched.arrivals.take_arrived(8)
+    watched.arrivals.mark_readable(found)
+    assert watched.arrivals.seconds_until_due() is None
 
 
 def test_a_picture_that_never_becomes_complete_is_given_up_once(watched):
-    watched.put("a.png", b"half", whole=True)
+    watched.put("a.png", b"half", complete=True)
     told = []
     for _ in range(3):
-        for found in watched.arrivals.take(8):
-            told.append(watched.arrivals.incomplete(found))
+        for found in watched.arrivals.take_arrived(8):
+            told.append(watched.arrivals.mark_unreadable(found))
         watched.now += PATIENCE
-        watched.arrivals.scan()
+        watched.arrivals.scan_folders()
     assert told == [False, True]
-    assert watched.arrivals.seconds() is None
-    watched.put("a.png", b"still half", whole=True)
-    (found,) = watched.arrivals.take(8)
-    assert not watched.arrivals.incomplete(found)  # that it cannot be read is known
-    watched.put("a.png", b"whole at last", whole=True)
-    (found,) = watched.arrivals.take(8)
-    watched.arrivals.complete(found)
-    watched.arrivals.release(found)
-    watched.put("a.png", b"half again", whole=True)
-    (found,) = watched.arrivals.take(8)
-    watched.arrivals.incomplete(found)
+    assert watched.arrivals.seconds_until_due() is None
+    watched.put("a.png", b"still half", complete=True)
+    (found,) = watched.arrivals.take_arrived(8)
+    assert not watched.arrivals.mark_unreadable(found)  # that it cannot be read is known
+    watched.put("a.png", b"whole at last", complete=True)
+    (found,) = watched.arrivals.take_arrived(8)
+    watched.arrivals.mark_readable(found)
+    watched.arrivals.release_picture(found)
+    watched.put("a.png", b"half again", complete=True)
+    (found,) = watched.arrivals.take_arrived(8)
+    watched.arrivals.mark_unreadable(found)
     watched.now += PATIENCE
-    (found,) = watched.arrivals.take(8)
-    assert watched.arrivals.incomplete(found)
+    (found,) = watched.arrivals.take_arrived(8)
+    assert watched.arrivals.mark_unreadable(found)
 
 
 def test_a_picture_that_grows_for_ever_is_told_of_once(watched):
     told = []
     for size in range(1, 100):
-        watched.put("a.png", bytes(size), whole=True)
-        told += [watched.arrivals.incomplete(found) for found in watched.arrivals.take(8)]
+        watched.put("a.png", bytes(size), complete=True)
+        told += [
+            watched.arrivals.mark_unreadable(found) for found in watched.arrivals.take_arrived(8)
+        ]
         watched.now += 1
     assert told.count(True) == 1
 
 
 def test_a_picture_that_vanishes_while_it_is_read_is_no_failure(watched):
-    watched.put("a.png", whole=True)
-    (found,) = watched.arrivals.take(8)
-    assert not watched.arrivals.changed(found)
+    watched.put("a.png", complete=True)
+    (found,) = watched.arrivals.take_arrived(8)
+    assert not watched.arrivals.has_changed(found)
     found.path.unlink()
-    assert watched.arrivals.changed(found)
+    assert watched.arrivals.has_changed(found)
     watched.now += PATIENCE
-    assert not watched.arrivals.incomplete(found)
-    assert watched.arrivals.seconds() is None
+    assert not watched.arrivals.mark_unreadable(found)
+    assert watched.arrivals.seconds_until_due() is None
 
 
 def test_a_folder_that_vanishes_is_named_and_its_return_makes_nothing_new(watched):
     root = watched.root
-    watched.put("a.png", whole=True)
+    watched.put("a.png", complete=True)
     watched.arrived()
     root.rename(root.with_name("elsewhere"))
-    assert list(watched.arrivals.scan()) == [str(root)]
+    assert list(watched.arrivals.scan_folders()) == [str(root)]
     root.with_name("elsewhere").rename(root)
-    assert watched.arrivals.scan() == {}
+    assert watched.arrivals.scan_folders() == {}
     watched.now += 1
     assert watched.arrived() == []
 
 
 def test_results_of_several_folders_keep_apart(tmp_path):
     watched = Watched(tmp_path, "txt2img", "img2img")
-    watched.put("txt2img/a.png", whole=True)
-    watched.put("img2img/a.png", whole=True)
-    taken = watched.arrivals.take(8)
+    watched.put("txt2img/a.png", complete=True)
+    watched.put("img2img/a.png", complete=True)
+    taken = watched.arrivals.take_arrived(8)
     assert [found.relative for found in taken] == ["txt2img/a.png", "img2img/a.png"]
     assert [found.path for found in taken] == [
         tmp_path / "txt2img/a.png",
@@ -254,8 +256,8 @@ def test_a_folder_can_be_given_by_a_link_or_as_the_working_folder(tmp_path, monk
     for given in (tmp_path / "link", Path()):
         arrivals = Arrivals(folders_of([given], Path("out")), Path("out"), patience=PATIENCE)
         Path("a.png").write_bytes(b"x")
-        arrivals.look(str(tmp_path.resolve() / "real/a.png"), whole=True)
-        (found,) = arrivals.take(8)
+        arrivals.look_at(str(tmp_path.resolve() / "real/a.png"), complete=True)
+        (found,) = arrivals.take_arrived(8)
         assert found.path == given / "a.png"
         assert found.relative == "a.png"
 

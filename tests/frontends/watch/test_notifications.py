@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from autofix.frontends.watch.notifications import Notice, Notices
+from autofix.frontends.watch.notifications import ChangeListener, Notice
 from tests.frontends.waiting import until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of closed files")
@@ -21,8 +21,8 @@ def heard(tmp_path):
     root = tmp_path.resolve() / "in"
     root.mkdir()
     told = []
-    with Notices([str(root)], told.append) as notices:
-        assert not notices.trouble
+    with ChangeListener([str(root)], told.append) as notices:
+        assert not notices.problem
         yield root, told, notices
 
 
@@ -34,8 +34,8 @@ def test_a_file_is_whole_when_it_is_closed_and_not_before(heard):
         until(lambda: Notice(path) in told)
         stream.write(b"x")
         stream.flush()
-        assert Notice(path, whole=True) not in told
-    until(lambda: Notice(path, whole=True) in told)
+        assert Notice(path, complete=True) not in told
+    until(lambda: Notice(path, complete=True) in told)
 
 
 @linux
@@ -44,7 +44,7 @@ def test_a_file_is_whole_when_it_is_renamed_into_place(heard, tmp_path, source):
     root, told, _ = heard
     (tmp_path / source).write_bytes(b"x")
     os.rename(tmp_path / source, root / "a.png")
-    until(lambda: Notice(str(root / "a.png"), whole=True) in told)
+    until(lambda: Notice(str(root / "a.png"), complete=True) in told)
 
 
 def test_new_and_moved_folders_are_told_of_and_listened_to(heard, tmp_path):
@@ -69,14 +69,14 @@ def test_a_file_moved_away_is_nobodys(heard, tmp_path):
 
 def test_a_folder_made_anew_is_listened_to_again(heard):
     root, told, notices = heard
-    assert not notices.refresh()
+    assert not notices.restart_if_needed()
     shutil.rmtree(root)
-    assert notices.refresh()
-    assert notices.trouble
-    assert not notices.refresh()
+    assert notices.restart_if_needed()
+    assert notices.problem
+    assert not notices.restart_if_needed()
     root.mkdir()
-    assert notices.refresh()
-    assert not notices.trouble
+    assert notices.restart_if_needed()
+    assert not notices.problem
     (root / "a.png").write_bytes(b"x")
     until(lambda: any(one.path == str(root / "a.png") for one in told))
 

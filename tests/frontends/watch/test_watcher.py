@@ -204,7 +204,7 @@ def test_its_own_results_in_the_watched_folder_are_not_pictures_that_arrive(plac
     png(place.source / "b.png", 20)
     place.done(b=20)
     place.idle()
-    place.watcher.arrivals.scan()  # what would be seen is seen now, by whichever thread
+    place.watcher.arrivals.scan_folders()  # what would be seen is seen now, by whichever thread
     place.stop()
     place.start().idle()
     place.stop()
