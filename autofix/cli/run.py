@@ -25,7 +25,7 @@ from autofix.cli.reporting import (
 )
 from autofix.errors import UsageError
 from autofix.frontends.files.batch import Batch, Destination
-from autofix.frontends.files.output_lock import held
+from autofix.frontends.files.output_lock import locked_output
 from autofix.imagefiles.files import Found, find, shown, sweep
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
@@ -82,7 +82,7 @@ def command(
         lines = open_jsonl(jsonl, stack)
         counts: Counter[str] = Counter()
         reasons = Reasons()
-        with held(destination.journal):
+        with locked_output(destination.journal):
             _sweep(found, destination)
             with batch:
                 for record in with_progress(batch.run(found), total=len(found), quiet=quiet):

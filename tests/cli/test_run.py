@@ -11,7 +11,7 @@ import sys
 import pytest
 from PIL import Image
 
-from autofix.frontends.files.output_lock import held
+from autofix.frontends.files.output_lock import locked_output
 from tests.conftest import ROOT
 
 SAMPLES = ROOT / "samples"
@@ -239,7 +239,7 @@ def test_a_changed_file_of_the_recipe_does_all_again(autofix, tmp_path, monkeypa
 
 
 def test_two_runs_do_not_write_into_one_folder(autofix, folder, tmp_path):
-    with held(tmp_path / "out"):
+    with locked_output(tmp_path / "out"):
         done = autofix("run", folder, "-o", tmp_path / "out", "--model", "null")
     assert done.code == 2
     assert "another autofix" in done.err

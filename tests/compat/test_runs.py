@@ -78,5 +78,5 @@ def test_defect_34_pictures_of_one_stem_do_not_collide(tmp_path):
     for name in ("a.png", "a.jpg", "A.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     out = tmp_path / "out"
-    targets = {Destination(out, out).target(each) for each in find([tmp_path], out=out)}
+    targets = {Destination(out, out).result_path(each) for each in find([tmp_path], out=out)}
     assert {target.name for target in targets} == {"a.png", "a.jpg", "A.png"}

@@ -1,6 +1,6 @@
-"""Files of pictures in, files of fixed pictures out.
+"""Reads picture files, has them fixed, and writes the results.
 
-`Batch.fix_file` is the way of one picture from its file to its result's.
+`Batch.fix_file` is the way of one picture from its file to the file of its result.
 """
 
 from __future__ import annotations
@@ -26,19 +26,23 @@ from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, Picture, Region
 
 READERS = 2
+"""Threads that read pictures at the same time."""
+
 READ_AHEAD = 4
-"""Threads that read pictures, and how many pictures they may be ahead."""
+"""Pictures that may be read before there is room to fix them."""
 
 WRITERS = 2
+"""Threads that write results at the same time."""
+
 WRITE_BEHIND = 6
-"""Threads that write results, and how many pictures they may be behind."""
+"""Fixed pictures whose results may wait to be written."""
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where results go: a folder that mirrors the inputs, or the inputs' own places.
+    """Where results go: a folder that mirrors the inputs, or in place of the inputs.
 
     `journal` is the folder that holds .autofix/. With `out` None pictures are fixed in place,
     each copied to `backup` first if that is given.
@@ -48,14 +52,14 @@ class Destination:
     journal: Path
     backup: Path | None = None
 
-    def target(self, found: Found) -> Path:
+    def result_path(self, found: Found) -> Path:
         """The file a picture's result goes to."""
         return found.path if self.out is None else self.out / found.relative
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture that was read: what its file was like before, its content key, its pixels."""
+    """A picture that was read: its file's stamp before that, its content key, its pixels."""
 
     found: Found
     stamp: files.Stamp
@@ -66,8 +70,8 @@ class Item:
 class Batch:
     """Fixes files, many at a time, into one destination. A context manager, used from one thread.
 
-    While it is entered the destination's journal is open. `run` is for files that are there; those
-    that see to the arrival of pictures `read` each and `submit` those that could be read.
+    While it is entered the destination's journal is open. `run` fixes files that are there; a
+    caller that waits for pictures calls `read_picture` and `submit` for each.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class Batch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give up what is not fixed yet; wait for what is being written."""
+        """Cancel what is not fixed yet; wait until results are written."""
         with self._lock:
             self._closed = True
             unfinished = [*self._fixing]
@@ -125,51 +129,49 @@ class Batch:
         `outdated` counts the pictures that are done again because the recipe, the model or autofix
         itself changed. Raises UsageError: a recipe, detector or model that cannot work.
         """
-        yield from (
-            each.result()
-            for each in self.pipeline.in_flight.feed(
-                lambda one: self._threads.submit(self.fix_file, one),
-                found,
-                room=lambda: READ_AHEAD + self.pipeline.room + WRITE_BEHIND,
-            )
+        records = self.pipeline.in_flight.feed(
+            lambda one: self._threads.submit(self.fix_file, one),
+            found,
+            room=lambda: READ_AHEAD + self.pipeline.room + WRITE_BEHIND,
         )
+        yield from (record.result() for record in records)
 
     def fix_file(self, found: Found) -> Record:
-        """The way of one picture from its file to its result's, in a thread of its own."""
+        """Read, fix and write one picture, in a thread of its own."""
         with self.pipeline.in_flight.expecting():
             with self._readers:
-                item = self.read(found)
+                item = self.read_picture(found)
             if not isinstance(item, Item):
                 return item
-            fixing = self._start(item)
-        return self._finish(item, fixing)
+            fixing = self._submit_item(item)
+        return self._write_result(item, fixing)
 
-    def read(self, found: Found) -> Item | Record:
-        """A picture to be fixed; or the record of one that is done, or that cannot be read."""
-        name = {"picture": self._key(found), "fingerprint": self.fingerprint}
+    def read_picture(self, found: Found) -> Item | Record:
+        """A picture to fix; or the record of one that is done or cannot be read."""
+        name = {"picture": self._journal_key(found), "fingerprint": self.fingerprint}
         try:
             stamp = files.stamp(found.path)
-            there = not self.force and self.destination.target(found).is_file()
-            if there and self._journal.untouched(stamp=stamp, **name):
-                return self._record(found, "done")
+            has_result = not self.force and self.destination.result_path(found).is_file()
+            if has_result and self._journal.has_stamp(stamp=stamp, **name):
+                return self._unfixed_record(found, "done")
             content = files.content_key(found.path)
-            if there and self._journal.done(content=content, **name):
-                return self._record(found, "done")
-            if there and self._journal.outdated(content=content, **name):
+            if has_result and self._journal.has_content(content=content, **name):
+                return self._unfixed_record(found, "done")
+            if has_result and self._journal.is_outdated(content=content, **name):
                 with self._lock:
                     self.outdated += 1
             with self.pipeline.timing.spent("decode"):
                 picture = files.read(found.path, name=found.relative)
             return Item(found, stamp, content, picture)
         except (AutofixError, OSError) as error:
-            return self._record(found, "failed", reason=str(error))
+            return self._unfixed_record(found, "failed", reason=str(error))
 
     def submit(self, item: Item) -> Future[Record]:
         """Fix a picture that was read, and write its result."""
-        fixing = self._start(item)
-        return self._threads.submit(self._finish, item, fixing)
+        fixing = self._submit_item(item)
+        return self._threads.submit(self._write_result, item, fixing)
 
-    def _start(self, item: Item) -> Future[Outcome]:
+    def _submit_item(self, item: Item) -> Future[Outcome]:
         with self._lock:
             if self._closed:
                 raise CancelledError
@@ -177,47 +179,47 @@ class Batch:
             self._fixing.add(fixing)
         return fixing
 
-    def _finish(self, item: Item, fixing: Future[Outcome]) -> Record:
+    def _write_result(self, item: Item, fixing: Future[Outcome]) -> Record:
         """Wait until a picture is fixed, write the result, and note it in the journal."""
-        found, target = item.found, self.destination.target(item.found)
+        found, target = item.found, self.destination.result_path(item.found)
         try:
             outcome = fixing.result()
         except (UsageError, CancelledError):
             raise
         except Exception as error:
-            return self._record(found, "failed", reason=f"{type(error).__name__}: {error}")
+            return self._unfixed_record(found, "failed", reason=f"{type(error).__name__}: {error}")
         finally:
             with self._lock:
                 self._fixing.discard(fixing)
         try:
             with self._writers, self.pipeline.timing.spent("encode"):
-                self._store(item, outcome, target)
-            record = outcome_record(outcome, **self._known(found), output=str(target))
+                self._write_files(item, outcome, target)
+            record = outcome_record(outcome, **self._common_fields(found), output=str(target))
             if not outcome.failed:
-                self._note(item, record, target)
+                self._add_to_journal(item, record, target)
         except (AutofixError, OSError) as error:
-            return self._record(found, "failed", reason=str(error))
+            return self._unfixed_record(found, "failed", reason=str(error))
         return record
 
-    def _note(self, item: Item, record: Record, target: Path) -> None:
-        """Have the journal know a finished picture."""
+    def _add_to_journal(self, item: Item, record: Record, target: Path) -> None:
+        """Add a finished picture to the journal."""
         in_place = self.destination.out is None
-        # In place the next run meets the fixed file, not this one.
+        # In place, the next run finds the fixed file, not the original.
         content = files.content_key(target) if in_place else item.content
         stamp = files.stamp(target) if in_place else item.stamp
         with self._lock:
             self._journal.add(
                 record,
-                picture=self._key(item.found),
+                picture=self._journal_key(item.found),
                 content=content,
                 stamp=stamp,
                 fingerprint=self.fingerprint,
             )
 
-    def _store(self, item: Item, outcome: Outcome, target: Path) -> None:
+    def _write_files(self, item: Item, outcome: Outcome, target: Path) -> None:
         backup, out = self.destination.backup, self.destination.out
         if backup is not None and outcome.changed:
-            files.copy(item.found.path, _free(backup / item.found.relative), inside=backup)
+            files.copy(item.found.path, _free_path(backup / item.found.relative), inside=backup)
         if outcome.changed:
             files.write(outcome.picture, target, inside=out)
         else:
@@ -226,21 +228,23 @@ class Batch:
             for number, candidate in enumerate(result.candidates, start=1):
                 files.write(candidate, _candidate_path(target, result.region, number), inside=out)
 
-    def _key(self, found: Found) -> str:
-        """What the journal knows a picture by: in place, relative names need not differ."""
+    def _journal_key(self, found: Found) -> str:
+        """The picture's name in the journal: in place, relative names may be the same."""
         return str(found.path.absolute()) if self.destination.out is None else found.relative
 
-    def _record(self, found: Found, status: str, *, reason: str = "") -> Record:
+    def _unfixed_record(self, found: Found, status: str, *, reason: str = "") -> Record:
         """The record of a picture that was not fixed."""
-        return picture_record(status=status, reason=reason, output=None, **self._known(found))
+        return picture_record(
+            status=status, reason=reason, output=None, **self._common_fields(found)
+        )
 
-    def _known(self, found: Found) -> Record:
+    def _common_fields(self, found: Found) -> Record:
         """What every record of a picture says."""
         return {"input": str(found.path), "recipe": self.recipe.name, "model": self._model}
 
 
-def _free(path: Path) -> Path:
-    """The path, or with a number where there is such a file: an earlier backup is never lost."""
+def _free_path(path: Path) -> Path:
+    """The path, with a number if it exists already: no earlier backup is overwritten."""
     number, free = 1, path
     while free.exists():
         number += 1
@@ -249,6 +253,6 @@ def _free(path: Path) -> Path:
 
 
 def _candidate_path(target: Path, region: Region, number: int) -> Path:
-    """Beside the output: group.face2.candidate1.png, the best first."""
+    """Beside the result: group.face2.candidate1.png is the best one of the second face."""
     label = f"{region.detection.label}{region.index + 1}"
     return target.with_name(f"{target.stem}.{label}.candidate{number}{target.suffix}")

@@ -1,4 +1,4 @@
-"""What has been done: an append-only record of pictures, from which a run resumes."""
+"""The journal of finished pictures, from which a run resumes. Lines are only ever added."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NAME = "journal.jsonl"
 class Journal:
     """OUT/.autofix/journal.jsonl: one JSON object a finished picture, each on disk before the next.
 
-    A picture is known by its name in the run, its content's sha256, and the fingerprint of recipe
-    and model; what counts is how it was finished last. A line that a killed run left half written
+    An entry has the picture's name in the run, the sha256 of its content, and the fingerprint of
+    recipe and model; the last entry of a picture counts. A line that a killed run left half written
     is ignored.
     """
 
@@ -26,7 +26,7 @@ class Journal:
         """Raises UsageError where the file or its folder is not what autofix made."""
         self.path = out / FOLDER / NAME
         self._out = out
-        self._last = dict(_read(out))
+        self._last = dict(_read_journal(out))
         self._file: IO[bytes] | None = None
 
     def close(self) -> None:
@@ -35,16 +35,16 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def done(self, *, picture: str, content: str, fingerprint: str) -> bool:
-        """Whether this very content was the last to be finished under this path, and with this."""
+    def has_content(self, *, picture: str, content: str, fingerprint: str) -> bool:
+        """Whether the picture was last finished with this content and this fingerprint."""
         return self._last.get(picture, ())[:2] == (content, fingerprint)
 
-    def untouched(self, *, picture: str, stamp: Stamp, fingerprint: str) -> bool:
-        """Whether what was last finished under this path, with this fingerprint, had this stamp."""
+    def has_stamp(self, *, picture: str, stamp: Stamp, fingerprint: str) -> bool:
+        """Whether the picture was last finished with this stamp and this fingerprint."""
         return self._last.get(picture, ())[1:] == (fingerprint, stamp)
 
-    def outdated(self, *, picture: str, content: str, fingerprint: str) -> bool:
-        """Whether this very content was finished under this path, but not with this."""
+    def is_outdated(self, *, picture: str, content: str, fingerprint: str) -> bool:
+        """Whether the picture was last finished with this content, but another fingerprint."""
         known = self._last.get(picture, (content, fingerprint))
         return known[0] == content and known[1] != fingerprint
 
@@ -57,7 +57,7 @@ class Journal:
         fingerprint: str,
         stamp: Stamp | None = None,
     ) -> None:
-        """Note a finished picture; its stamp is that of the file before its content was read."""
+        """Add a finished picture; its stamp is that of the file before its content was read."""
         entry = {
             "picture": picture,
             "content": content,
@@ -76,8 +76,8 @@ class Journal:
         self._last[picture] = content, fingerprint, stamp
 
 
-def _read(out: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """Picture -> how it was finished, in the order of the lines; others are passed over."""
+def _read_journal(out: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """Each entry: picture -> (content, fingerprint, stamp). Damaged lines are left out."""
     file = open_own_file(out, NAME)
     if file is None:
         return
@@ -91,12 +91,12 @@ def _read(out: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
                 stamp = None if entry.get("stamp") is None else tuple(entry["stamp"])
             except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 continue
-            if all(isinstance(each, str) for each in (picture, content, fingerprint)):
+            if all(isinstance(value, str) for value in (picture, content, fingerprint)):
                 yield picture, (content, fingerprint, stamp)
 
 
 def _is_torn(file: IO[bytes]) -> bool:
-    """Whether the last line has no end, as where a run was killed."""
+    """Whether the last line has no line end, as where a run was killed."""
     if not file.seek(0, os.SEEK_END):
         return False
     file.seek(-1, os.SEEK_END)

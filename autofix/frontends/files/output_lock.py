@@ -16,10 +16,10 @@ from autofix.imagefiles.own_files import FOLDER, check_own_folder, open_own_file
 
 
 @contextmanager
-def held(out: Path) -> Iterator[None]:
-    """Holds OUT/.autofix/lock, with the process's number in lock.pid beside it.
+def locked_output(out: Path) -> Iterator[None]:
+    """Holds OUT/.autofix/lock, and writes this process's number to lock.pid beside it.
 
-    The system itself lets go of it when the process ends, however that happens. Raises UsageError
+    The system releases the lock when the process ends, however that happens. Raises UsageError
     while another process holds it.
     """
     folder = out / FOLDER
@@ -50,7 +50,7 @@ def held(out: Path) -> Iterator[None]:
 
 
 def _holder_of(out: Path) -> str:
-    """Which process holds the lock, as far as that is known."""
+    """The process that holds the lock, if that is known."""
     try:
         if (file := open_own_file(out, "lock.pid")) is not None:
             with file:

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from autofix.frontends.files.batch import Batch, Item, Record
-from autofix.frontends.files.output_lock import held
+from autofix.frontends.files.output_lock import locked_output
 from autofix.frontends.watch.arrivals import Arrivals, folders_of
 from autofix.frontends.watch.notifications import ChangeListener, Notice
 from autofix.imagefiles import files
@@ -80,7 +80,7 @@ class Watcher:
         recipe, detector or model that cannot work.
         """
         with ExitStack() as stack:
-            stack.enter_context(held(self.out))
+            stack.enter_context(locked_output(self.out))
             files.sweep(self.out)
             stack.enter_context(self._batch)
             listener = None
@@ -112,7 +112,7 @@ class Watcher:
         for found in taken:
             if self._stopping:
                 return
-            read = self._batch.read(found)
+            read = self._batch.read_picture(found)
             if isinstance(read, Item):
                 self.arrivals.mark_readable(found)
                 fixing = self._batch.submit(read)

@@ -8,9 +8,9 @@ ONE = {"picture": "a/b.png", "content": "c" * 64, "fingerprint": "f" * 16}
 
 def test_what_was_added_is_done_now_and_later(tmp_path):
     with closing(Journal(tmp_path)) as journal:
-        assert not journal.done(**ONE)
+        assert not journal.has_content(**ONE)
         journal.add({"status": "fixed"}, **ONE)
-        assert journal.done(**ONE)
+        assert journal.has_content(**ONE)
     later = Journal(tmp_path)
     assert later.done(**ONE)
     for key in ONE:
@@ -30,7 +30,7 @@ def test_what_counts_is_how_a_picture_was_finished_last(tmp_path):
 def test_a_file_is_untouched_if_its_stamp_is_the_last_one(tmp_path):
     name = {key: ONE[key] for key in ("picture", "fingerprint")}
     with closing(Journal(tmp_path)) as journal:
-        assert not journal.untouched(stamp=(1, 2, 3), **name)
+        assert not journal.has_stamp(stamp=(1, 2, 3), **name)
         journal.add({}, stamp=(1, 2, 3), **ONE)
     for each in (journal, Journal(tmp_path)):
         assert each.untouched(stamp=(1, 2, 3), **name)
@@ -38,12 +38,12 @@ def test_a_file_is_untouched_if_its_stamp_is_the_last_one(tmp_path):
         assert not each.untouched(stamp=(1, 2, 3), **{**name, "fingerprint": "other"})
     with closing(Journal(tmp_path)) as journal:
         journal.add({}, **ONE)  # as an older version did, that knew no stamps
-        assert not journal.untouched(stamp=(1, 2, 3), **name)
+        assert not journal.has_stamp(stamp=(1, 2, 3), **name)
 
 
 def test_a_journal_nobody_wrote_to_leaves_no_trace(tmp_path):
     with closing(Journal(tmp_path / "out")) as journal:
-        assert not journal.done(**ONE)
+        assert not journal.has_content(**ONE)
     assert not (tmp_path / "out").exists()
 
 

@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from autofix.errors import UsageError
-from autofix.frontends.files.output_lock import held
+from autofix.frontends.files.output_lock import locked_output
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from autofix.frontends.files.output_lock import held
-with held(Path(sys.argv[1])):
+from autofix.frontends.files.output_lock import locked_output
+with locked_output(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -39,7 +39,7 @@ def holder(tmp_path):
 def test_a_second_holder_is_refused_and_told_of_the_first(holder, tmp_path):
     with (
         pytest.raises(UsageError, match=f"another autofix .process {holder.pid} on") as refused,
-        held(tmp_path / "out"),
+        locked_output(tmp_path / "out"),
     ):
         pass
     assert str(tmp_path / "out") in str(refused.value)
@@ -50,14 +50,14 @@ def test_a_second_holder_is_refused_and_told_of_the_first(holder, tmp_path):
 def test_it_is_refused_too_where_nothing_is_known_of_the_first(holder, tmp_path, content):
     path = tmp_path / "out/.autofix/lock.pid"
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(UsageError, match="unknown process"), held(tmp_path / "out"):
+    with pytest.raises(UsageError, match="unknown process"), locked_output(tmp_path / "out"):
         pass
 
 
 def test_a_holder_that_was_killed_holds_nothing(holder, tmp_path):
     holder.kill()
     holder.wait()
-    with held(tmp_path / "out"):
+    with locked_output(tmp_path / "out"):
         said = (tmp_path / "out/.autofix/lock.pid").read_text(encoding="utf-8")
         assert f"process {os.getpid()} " in said
     assert not (tmp_path / "out/.autofix/lock.pid").exists()
@@ -65,11 +65,11 @@ def test_a_holder_that_was_killed_holds_nothing(holder, tmp_path):
 
 def test_it_can_be_held_again_and_again_and_folders_do_not_mind_each_other(tmp_path):
     for _ in range(2):
-        with held(tmp_path / "out"), held(tmp_path / "other"):
+        with locked_output(tmp_path / "out"), locked_output(tmp_path / "other"):
             pass
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UsageError, match="cannot be written"), held(tmp_path / "file"):
+    with pytest.raises(UsageError, match="cannot be written"), locked_output(tmp_path / "file"):
         pass
