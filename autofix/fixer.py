@@ -24,7 +24,7 @@ AnyPicture = Picture | Image.Image | NDArray[np.uint8]
 
 
 class Fixer:
-    """Fixes pictures with one recipe. Models are loaded at first use and dropped on the way out.
+    """Fixes pictures with one recipe. Models are loaded at first use, and dropped by `close`.
 
     with autofix.Fixer(recipe="face") as fixer:
         outcome = fixer.fix(Image.open("group.png"))
@@ -81,25 +81,26 @@ class Fixer:
 
     def fix(self, image: AnyPicture) -> Outcome:
         """The Outcome for one picture: PIL, RGB uint8 array (height x width x 3), or Picture."""
-        return self.pipeline.fix([_picture(image)])[0]
+        return self.pipeline.fix([_as_picture(image)])[0]
 
     def fix_many(self, images: Iterable[AnyPicture]) -> Iterator[Outcome]:
         """Outcomes in the pictures' order; crops of many pictures share batches.
 
         Pictures are taken from the iterable a few ahead. Raises what went wrong with one of them.
         """
-        for answer in self.pipeline.stream(map(_picture, images)):
-            if isinstance(answer, Exception):
-                raise answer
-            yield answer
+        for outcome in self.pipeline.stream(map(_as_picture, images)):
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
 
     def close(self) -> None:
-        """Drop the models."""
+        """Drop the models, after what is in flight. The next picture loads them again."""
         self.pipeline.close()
         self._toolbox.close()
+        self.pipeline = Pipeline(self.recipe, self._toolbox)
 
 
-def _picture(image: AnyPicture) -> Picture:
+def _as_picture(image: AnyPicture) -> Picture:
     if isinstance(image, Picture):
         return image
     if isinstance(image, Image.Image):

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 LAUNCH, PAD = ROOT / "samples/launch.png", ROOT / "samples/pad.png"
 
 
-def test_a_picture_of_any_kind_is_taken():
+def test_fixer_takes_a_picture_of_any_kind():
     with autofix.Fixer(model="null", inpaint__strength=0.3) as fixer:
         image = Image.open(LAUNCH)
         outcomes = [fixer.fix(each) for each in (image, np.array(image.convert("RGB")))]
@@ -20,14 +20,14 @@ def test_a_picture_of_any_kind_is_taken():
         assert outcome.picture.size_wh == image.size
 
 
-def test_many_come_out_in_order():
+def test_fix_many_keeps_the_order():
     with autofix.Fixer(model="null") as fixer:
         images = (Image.open(path) for path in (LAUNCH, PAD, LAUNCH))
-        counts = [len(outcome.results) for outcome in fixer.fix_many(images, at_once=2)]
+        counts = [len(outcome.results) for outcome in fixer.fix_many(images)]
     assert counts == [1, 0, 1]
 
 
-def test_closing_twice_is_fine_and_it_can_be_used_again():
+def test_fixer_can_be_closed_twice_and_used_again():
     fixer = autofix.Fixer(model="null")
     fixer.close()
     assert len(fixer.fix(Image.open(LAUNCH)).results) == 1
@@ -40,3 +40,20 @@ def test_what_does_not_hold_is_refused():
         autofix.Fixer(inpaint__strenght=0.3)
     with pytest.raises(ModelError, match=r"there is no model .no/such/model"):
         autofix.Fixer(model="no/such/model").fix(Image.open(LAUNCH))
+
+
+def test_fix_many_takes_pictures_as_there_is_room_and_raises_what_goes_wrong():
+    taken = []
+
+    def images():
+        for number in range(500):
+            taken.append(number)
+            yield np.zeros((8, 8, 3), np.uint8)
+
+    with autofix.Fixer(model="null") as fixer:
+        outcomes = fixer.fix_many(images())
+        assert not next(outcomes).results
+        assert len(taken) < 200
+        outcomes.close()
+        with pytest.raises(ValueError, match="shape"):
+            list(fixer.fix_many([np.zeros((8, 8), np.uint8)]))

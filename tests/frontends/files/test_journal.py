@@ -12,9 +12,9 @@ def test_what_was_added_is_done_now_and_later(tmp_path):
         journal.add({"status": "fixed"}, **ONE)
         assert journal.has_content(**ONE)
     later = Journal(tmp_path)
-    assert later.done(**ONE)
+    assert later.has_content(**ONE)
     for key in ONE:
-        assert not later.done(**{**ONE, key: "other"})
+        assert not later.has_content(**{**ONE, key: "other"})
 
 
 def test_what_counts_is_how_a_picture_was_finished_last(tmp_path):
@@ -23,8 +23,8 @@ def test_what_counts_is_how_a_picture_was_finished_last(tmp_path):
         for each in (ONE, other):
             journal.add({}, **each)
     for each in (journal, Journal(tmp_path)):
-        assert each.done(**other)
-        assert not each.done(**ONE)  # its result was replaced
+        assert each.has_content(**other)
+        assert not each.has_content(**ONE)  # its result was replaced
 
 
 def test_a_file_is_untouched_if_its_stamp_is_the_last_one(tmp_path):
@@ -33,9 +33,9 @@ def test_a_file_is_untouched_if_its_stamp_is_the_last_one(tmp_path):
         assert not journal.has_stamp(stamp=(1, 2, 3), **name)
         journal.add({}, stamp=(1, 2, 3), **ONE)
     for each in (journal, Journal(tmp_path)):
-        assert each.untouched(stamp=(1, 2, 3), **name)
-        assert not each.untouched(stamp=(1, 2, 4), **name)
-        assert not each.untouched(stamp=(1, 2, 3), **{**name, "fingerprint": "other"})
+        assert each.has_stamp(stamp=(1, 2, 3), **name)
+        assert not each.has_stamp(stamp=(1, 2, 4), **name)
+        assert not each.has_stamp(stamp=(1, 2, 3), **{**name, "fingerprint": "other"})
     with closing(Journal(tmp_path)) as journal:
         journal.add({}, **ONE)  # as an older version did, that knew no stamps
         assert not journal.has_stamp(stamp=(1, 2, 3), **name)
@@ -53,16 +53,16 @@ def test_a_line_half_written_by_a_killed_run_is_ignored_and_does_not_spoil_the_n
     path = journal.path
     path.write_text(path.read_text(encoding="ascii") + '{"picture": "torn', encoding="ascii")
     with closing(Journal(tmp_path)) as again:
-        assert again.done(**ONE)
+        assert again.has_content(**ONE)
         again.add({}, **{**ONE, "picture": "next"})
     whole = Journal(tmp_path)
-    assert whole.done(**ONE)
-    assert whole.done(**{**ONE, "picture": "next"})
+    assert whole.has_content(**ONE)
+    assert whole.has_content(**{**ONE, "picture": "next"})
 
 
 def test_names_that_are_no_unicode_are_kept(tmp_path):
     name = b"a\xff.png".decode("utf-8", "surrogateescape")
     with closing(Journal(tmp_path)) as journal:
         journal.add({"input": name}, **{**ONE, "picture": name})
-    assert Journal(tmp_path).done(**{**ONE, "picture": name})
+    assert Journal(tmp_path).has_content(**{**ONE, "picture": name})
     assert json.loads(journal.path.read_text(encoding="ascii"))["record"]["input"] == name
