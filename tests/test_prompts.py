@@ -65,7 +65,7 @@ def test_a_picture_without_a_negative_prompt_gets_none():
 
 
 def test_the_negative_prompt_is_parted_by_itself():
-    done = instructed("a [SEP] b", negative_prompt="x [SEP] [PROMPT], y [SEP]")
+    done = instructed("a [SEP] b", negative="x [SEP] [PROMPT], y [SEP]")
     assert [each.negative_prompt for each in done] == ["x", "ugly, y", "ugly"]
     assert [each.prompt for each in done] == ["a", "b", "b"]
 
@@ -246,8 +246,8 @@ def test_a_draw_depends_on_the_seed_alone():
 
 
 def test_one_prompt_draws_nothing_for_the_other():
-    alone = [e.negative_prompt for e in instructed("x", negative_prompt="{a|b|c}")]
-    beside = [e.negative_prompt for e in instructed("{x|y} {x|y}", negative_prompt="{a|b|c}")]
+    alone = [e.negative_prompt for e in instructed("x", negative="{a|b|c}")]
+    beside = [e.negative_prompt for e in instructed("{x|y} {x|y}", negative="{a|b|c}")]
     assert alone == beside
 
 
@@ -347,7 +347,7 @@ def test_nothing_outside_the_folder_is_a_wildcard(tmp_path, prompt):
 @given(st.text(st.sampled_from("[]SEP:KI{}|_$0:ab ,\\\n"), max_size=40) | st.text(max_size=40))
 def test_any_prompt_is_instructed_or_refused(prompt):
     try:
-        done = instructed(prompt, negative_prompt=prompt)
+        done = instructed(prompt, negative=prompt)
     except RecipeError:
         return
     assert len(done) == 3

@@ -1,9 +1,10 @@
-"""What every engine promises."""
+"""What every engine promises, and what it may say of the program that it works in."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,13 +62,20 @@ class ModelInfo:
 
 
 class Engine(Protocol):
-    """Repaints Crops. Cheap to make: weights are loaded at the first `repaint`."""
+    """Inpaints Crops, in an inpaint worker's thread. Cheap to make: `inpaint` loads the weights.
+
+    An engine that works inside another program may say three things more, each by an attribute:
+    `context()`, a context manager under which it is called, as torch's inference mode, which holds
+    for one thread alone; `cancellations`, a tuple of exceptions that end everything, as the host's
+    own interrupt, where any other costs one face; and `owns_memory`, true where the host decides
+    what stays in a card's memory, so that autofix neither empties caches nor tries large batches.
+    """
 
     @property
     def info(self) -> ModelInfo: ...
 
     def check(self, recipe: Recipe) -> None:
-        """Raises UsageError for recipe that it cannot obey. Loads no weights."""
+        """Raises UsageError for settings that it cannot obey. Loads no weights."""
         ...
 
     def inpaint(self, crops: Sequence[Crop], recipe: Recipe) -> list[Patch]:
@@ -81,3 +89,19 @@ class Engine(Protocol):
     def close(self) -> None:
         """Give back what the model holds. Closing again does nothing."""
         ...
+
+
+def context_of(engine: Engine) -> AbstractContextManager[object]:
+    """What an engine wants to be called under; see `Engine`."""
+    context: AbstractContextManager[object] = getattr(engine, "context", nullcontext)()
+    return context
+
+
+def cancellations_of(engine: Engine) -> tuple[type[BaseException], ...]:
+    """The exceptions that an engine wants to end everything; see `Engine`."""
+    return tuple(getattr(engine, "cancellations", ()))
+
+
+def owns_memory(engine: Engine) -> bool:
+    """Whether an engine's host decides what stays in memory; see `Engine`."""
+    return bool(getattr(engine, "owns_memory", False))

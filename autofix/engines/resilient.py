@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from autofix.engines.base import Engine, ModelInfo
+from autofix.engines.base import Engine, ModelInfo, cancellations_of, context_of, owns_memory
 from autofix.engines.devices import PRECISIONS, Precision
 from autofix.engines.memory import causes, free, out_of_memory
 from autofix.errors import EngineError, UsageError
@@ -63,6 +63,8 @@ class Resilient:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._owns_memory = owns_memory(engine)
+        self._fatal: tuple[type[BaseException], ...] = (UsageError, *cancellations_of(engine))
         self._limits: dict[tuple[int, int], int] = {}
         self._precision: Precision = "own"
         self._in_vain = 0
@@ -92,7 +94,7 @@ class Resilient:
     def inpaint_each(self, crops: Sequence[Crop], recipe: Recipe) -> list[Answer]:
         """A Patch a Crop, finite and not black, or why there is none; in order.
 
-        Crops have one size and strength. Raises UsageError for recipe or a model that cannot
+        Crops have one size and strength. Raises UsageError for settings or a model that cannot
         work at all.
         """
         answers = self._painted(crops, recipe)
@@ -126,8 +128,12 @@ class Resilient:
         if not isinstance(self.engine, Adjustable) or not self.engine.with_precision(precision):
             return False
         self._precision = precision
-        free()
+        self._free()
         return True
+
+    def _free(self) -> None:
+        if not self._owns_memory:
+            free()
 
     def _painted(
         self, crops: Sequence[Crop], recipe: Recipe, *, alone: bool = False
@@ -148,7 +154,7 @@ class Resilient:
                     )
                 halved = False
                 continue
-            free()
+            self._free()
             if len(batch) > 1:
                 self._limits[size_wh] = len(batch) // 2
                 halved = True
@@ -161,7 +167,7 @@ class Resilient:
         done = self.engine.step_down() if isinstance(self.engine, Adjustable) else ""
         if not done:
             return False
-        free()
+        self._free()
         self._limits.clear()
         _log.warning("out of memory even with one at a time: %s", done)
         return True
@@ -174,14 +180,15 @@ class Resilient:
         No exception outlives this: its traceback would hold what the batch took of the memory.
         """
         try:
-            patches = self.engine.inpaint(batch, recipe)
+            with context_of(self.engine):
+                patches = self.engine.inpaint(batch, recipe)
             if len(patches) != len(batch):
                 raise EngineError(
                     f"{self.info.name} gave {len(patches)} patches for {len(batch)} crops",
                     "report it to the engine's maker",
                 )
             return list(patches)
-        except UsageError:
+        except self._fatal:
             raise
         except Exception as error:
             _log.debug("a batch of %d failed", len(batch), exc_info=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
 from autofix.engines.model_info import identity
 from autofix.errors import ModelError
+from autofix.pipeline.plugins import plugin_identity
 from autofix.settings.model_folders import Kind, model_folders
 from autofix.settings.recipe import Recipe
 
@@ -19,7 +20,13 @@ def files_identity(recipe: Recipe) -> str:
     What is not there is left out: whoever opens it says so. Weights from the manifest have one
     content for each version of autofix, and LoRAs that a picture's own prompt names are its own.
     """
-    return " ".join(identity(path) for each in recipe.each for path in _files(each))
+    files = [identity(path) for one in recipe.each for path in _files(one)]
+    names = [name for one in recipe.each for name in one.detect.detectors]
+    return " ".join(filter(None, [*files, *map(_plugin, names)]))
+
+
+def _plugin(name: str) -> str:
+    return plugin_identity("autofix.detectors", name)
 
 
 def _files(recipe: Recipe) -> Iterator[Path]:

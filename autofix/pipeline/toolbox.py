@@ -9,12 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from autofix.engines.base import LOADING, Engine, ModelInfo
+from autofix.engines.base import LOADING, Engine, ModelInfo, cancellations_of, owns_memory
 from autofix.engines.locate import Source, resolve
 from autofix.engines.null import NullEngine
 from autofix.engines.resilient import Resilient
 from autofix.engines.restoration.upscaler import Upscaler
 from autofix.errors import DetectorSetupError, ModelError, UsageError
+from autofix.pipeline.plugins import find_plugin, plugin_names
 from autofix.pipeline.shared_models import SharedModels
 from autofix.settings.model_folders import model_folders
 from autofix.settings.recipe import Recipe
@@ -197,7 +198,7 @@ class Toolbox:
         """
         if self.recipe.device.batch_size != "auto":
             return self.recipe.device.batch_size
-        if self._on_cpu:
+        if self._on_cpu or owns_memory(self._probe):
             return 1
         key = (self.engine_key, size_wh, self.recipe.inpaint.control)
         if key not in self._shared.batch_sizes:
@@ -209,8 +210,12 @@ class Toolbox:
 
     @property
     def cancellations(self) -> tuple[type[BaseException], ...]:
-        """What a given engine raises where its host wants everything to end."""
-        return tuple(getattr(self._engine, "cancellations", ()))
+        """What an engine raises where its host wants everything to end."""
+        if self._engine is not None:
+            return cancellations_of(self._engine)
+        plugins = plugin_names("autofix.engines")
+        passes = [one for one in self.recipe.each if one.model.name in plugins]
+        return tuple(kind for one in passes for kind in cancellations_of(self.using(one)._probe))
 
     @property
     def _on_cpu(self) -> bool:
@@ -243,8 +248,11 @@ class Toolbox:
     def _open_detector(self, given: str) -> Detector:
         """A name from the manifest, a model file, or scripted:boxes.json."""
         try:
-            kind, path = self._locate(given)
-            detector = open_detector(kind, path, settings=self._detector_settings())
+            settings = self._detector_settings()
+            if make := find_plugin("autofix.detectors", given):
+                detector: Detector = make(settings)
+            else:
+                detector = open_detector(*self._locate(given), settings=settings)
             if self.recipe.mask.shape == "outline":
                 detector = Outlined(detector, FaceMesh(self.store.path(FACE_MESH)))
             return Turned(detector) if self.recipe.detect.turns else detector
@@ -287,6 +295,9 @@ class Toolbox:
             return PipelineEngine(self._pipe, self.recipe)
         if given == "null":
             return NullEngine()
+        if make := find_plugin("autofix.engines", given):
+            engine: Engine = make(self.recipe)
+            return engine
         from autofix.engines.diffusion.engine import DiffusionEngine
         from autofix.engines.restoration.engine import RestorationEngine
 

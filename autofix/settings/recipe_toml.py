@@ -43,14 +43,13 @@ def load(name_or_file: str) -> Recipe:
 
 def build(data: Mapping[str, Any], *, origin: str) -> Recipe:
     """A recipe from what a recipe file could hold, over recipe face. Raises RecipeError."""
-    return parse(merge(_shipped_data(BASE), data), origin=origin)
+    return parse(merge(_shipped_data(BASE), {"description": "", **data}), origin=origin)
 
 
 def differences(recipe: Recipe) -> dict[str, Any]:
     """What a recipe file must set for this recipe: where it differs from recipe face."""
-    data, base = recipe.model_dump(mode="json"), load_shipped(BASE).model_dump(mode="json")
-    data["description"] = data["description"].replace(base["description"], "")
-    return _differing(data, base)
+    base = parse(_shipped_data(BASE), origin=f"recipe {BASE!r}").model_dump(mode="json")
+    return _differing(recipe.model_dump(mode="json"), {**base, "description": ""})
 
 
 def _differing(data: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,12 +60,6 @@ def _differing(data: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, An
         if value != base[key] and value != {}:
             found[key] = value
     return found
-
-
-def load_shipped(name: str) -> Recipe:
-    """A shipped recipe without the user's [defaults]."""
-    base = _shipped_data(BASE)
-    return parse(merge(base, _shipped_data(name)), origin=f"recipe {name!r}")
 
 
 def _shipped_data(name: str) -> dict[str, Any]:

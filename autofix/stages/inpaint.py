@@ -16,7 +16,7 @@ def inpaint(crops: Sequence[Crop], engine: Engine, recipe: Recipe) -> list[Answe
     """A Patch a Crop, or why it has none, in order.
 
     All crops have one size and one plan of steps: they are one batch. A Resilient engine answers
-    for each; any other's failure is that of the whole batch. Raises UsageError for recipe or a
+    for each; any other's failure is that of the whole batch. Raises UsageError for settings or a
     model that cannot work.
     """
     kinds = {

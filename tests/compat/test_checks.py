@@ -42,12 +42,12 @@ def portrait(name, detector):
 
 def repainted(subjects, recipe):
     """What the built-in model makes of each, as one batch."""
-    engine = DiffusionEngine(ROOT / "weights" / "builtin" / "face", recipe.inpaint)
+    engine = DiffusionEngine(ROOT / "weights" / "builtin" / "face", recipe)
     crops = [
         replace(each.crop, region=replace(each.crop.region, seed=n, strength=0.4))
         for n, each in enumerate(subjects)
     ]
-    return [patch.pixels for patch in engine.inpaint(crops, recipe.inpaint)]
+    return [patch.pixels for patch in engine.inpaint(crops, recipe)]
 
 
 @pytest.fixture(scope="module")

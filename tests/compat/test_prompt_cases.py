@@ -129,7 +129,7 @@ def test_ask_24_every_part_is_in_the_picture():
     results = [
         RegionResult(each, "fixed")
         for each in instruct(
-            things(), recipe.inpaint, main=parse_generation(INFOTEXT), picture_wh=WH, seed=5
+            things(), recipe.prompt, main=parse_generation(INFOTEXT), picture_wh=WH, seed=5
         )
     ]
     done = fixed(recipe, results)

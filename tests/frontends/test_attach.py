@@ -210,7 +210,7 @@ def test_embeddings_alone_leave_the_prompt_to_the_label_and_keep_the_seed(load, 
 
 
 def test_what_the_recipe_says_comes_before_the_call(load, attach):
-    output = call(attach(load(), inpaint__prompt="[PROMPT], smiling", seed=5), 1)
+    output = call(attach(load(), prompt__positive="[PROMPT], smiling", seed=5), 1)
     (region,) = regions(output)
     assert (region.prompt, region.seed) == ("face 0, smiling", 5)
 
@@ -234,8 +234,8 @@ def test_guidance_and_steps_are_those_of_the_call_unless_the_recipe_sets_them(
     pipe = load()
     call(attach(pipe), 1, guidance_scale=3.0)
     call(attach(pipe), 1)
-    call(attach(pipe, inpaint__cfg=7.0, inpaint__steps=3), 1, guidance_scale=3.0)
-    assert [(each.inpaint.cfg, each.inpaint.steps) for each in seen] == [(3, 2), (7.5, 2), (7, 3)]
+    call(attach(pipe, sampling__cfg=7.0, sampling__steps=3), 1, guidance_scale=3.0)
+    assert [(each.sampling.cfg, each.sampling.steps) for each in seen] == [(3, 2), (7.5, 2), (7, 3)]
 
 
 def test_the_outcomes_picture_says_how_it_was_made_and_fixed(load, attach):
@@ -273,7 +273,7 @@ def test_detaching_makes_it_what_it_was(load, attach, detach):
 
 
 def test_attaching_again_replaces_the_recipe(load, attach):
-    pipe = attach(attach(load(), inpaint__prompt="one"), inpaint__prompt="two")
+    pipe = attach(attach(load(), prompt__positive="one"), prompt__positive="two")
     output = call(pipe, 1)
     assert [region.prompt for region in regions(output)] == ["two"]
     assert len(output.outcomes[0].results) == 1
@@ -306,7 +306,7 @@ def test_what_its_owner_changes_holds_for_the_fix(load, attach):
 
 
 def test_a_sampler_that_the_recipe_names_is_taken(load, attach):
-    pipe = attach(load(), inpaint__sampler="Euler a")
+    pipe = attach(load(), sampling__sampler="Euler a")
     call(pipe, 1)
     engine = engine_of(pipe)
     assert type(engine._pipe.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
@@ -314,7 +314,7 @@ def test_a_sampler_that_the_recipe_names_is_taken(load, attach):
 
 
 def test_soft_inpainting_works_with_an_attached_pipeline(load, attach):
-    assert call(attach(load(), inpaint__soft=True), 1).outcomes[0].changed
+    assert call(attach(load(), soft__enabled=True), 1).outcomes[0].changed
 
 
 def test_a_picture_that_cannot_be_fixed_comes_as_it_was(load, attach, monkeypatch):
@@ -337,8 +337,8 @@ def test_what_cannot_work_is_refused_and_the_pipeline_left_alone(load, attach):
     pipe = load()
     for wrong, error in (
         ({"inpaint__strenght": 1}, RecipeError),
-        ({"inpaint__model": "null"}, RecipeError),
-        ({"inpaint__sampler": "none such"}, RecipeError),
+        ({"model__name": "null"}, RecipeError),
+        ({"sampling__sampler": "none such"}, RecipeError),
         ({"detect__detectors": ["none such"]}, autofix.AutofixError),
     ):
         with pytest.raises(error):

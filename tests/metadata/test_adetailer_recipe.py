@@ -229,7 +229,7 @@ def test_what_has_no_counterpart_is_named(args, said):
     found, notes = settings_of({"ad_model": "face_yolov8n.pt", **args}, {})
     assert len(notes) == 1
     assert said in notes[0]
-    assert parse(found, origin="it").inpaint.sampler == "auto"
+    assert parse(found, origin="it").sampling.sampler == "auto"
 
 
 @pytest.mark.parametrize("args", [{"ad_checkpoint": "x"}, {"ad_vae": "v"}, {"ad_clip_skip": 2}])

@@ -10,8 +10,8 @@ from autofix.errors import PictureError, RecipeError
 from autofix.imagefiles import files
 from autofix.metadata import record_fix
 from autofix.metadata.recipe_import import import_recipe
-from autofix.settings.recipe import Recipe, parse
-from autofix.settings.recipe_toml import load, tomllib
+from autofix.settings.recipe import Recipe
+from autofix.settings.recipe_toml import build, load, tomllib
 from autofix.values import Outcome, Picture, RegionResult, Source
 from tests.build import picture, region
 
@@ -74,7 +74,7 @@ def test_our_own_pictures_give_their_recipe_back(tmp_path, name, suffix):
     found = import_recipe(tmp_path / f"p.{suffix}")
     assert found.recipe == RECIPES[name]
     assert found.notes == ()
-    assert parse(tomllib.loads(found.to_toml()), origin="it") == RECIPES[name]
+    assert build(tomllib.loads(found.to_toml()), origin="it") == RECIPES[name]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_whole_request_sets_what_the_tabs_leave_open(tmp_path):
     recipe = import_recipe(written(tmp_path / "r.json", request)).recipe
     assert len(recipe.each) == 2
     for each in recipe.each:
-        assert (each.inpaint.steps, each.inpaint.cfg, each.inpaint.sampler) == (40, 6, "Euler a")
+        assert (each.sampling.steps, each.sampling.cfg, each.sampling.sampler) == (40, 6, "Euler a")
         assert each.crop.size == (640, 832)
 
 
@@ -123,17 +123,17 @@ def test_infotext_of_two_tabs_gives_two_passes(tmp_path):
         ("hand_yolov8n",),
     )
     assert (first.detect.confidence, second.detect.confidence) == (0.25, 0.5)
-    assert (first.inpaint.prompt, second.inpaint.prompt) == ("a, b: c", "")
+    assert (first.prompt.positive, second.prompt.positive) == ("a, b: c", "")
     assert (first.inpaint.strength, second.inpaint.strength) == (0.35, 0.4)
     assert (first.mask.dilate.value, first.mask.blur.value) == (6, 5)
     assert (first.crop.padding.value, first.crop.area) == (48, "only-masked")
     assert second.crop.area == "whole-picture"
     for each in (first, second):
-        assert each.inpaint.sampler == "DPM++ 2M Karras"
-        assert (each.inpaint.steps, each.inpaint.cfg) == (20, 5)
+        assert each.sampling.sampler == "DPM++ 2M Karras"
+        assert (each.sampling.steps, each.sampling.cfg) == (20, 5)
         assert each.crop.size == (512, 768)
     assert found.notes == (MODEL_NOTE,)
-    assert parse(tomllib.loads(found.to_toml()), origin="it") == found.recipe
+    assert build(tomllib.loads(found.to_toml()), origin="it") == found.recipe
 
 
 def test_infotext_in_a_picture(tmp_path):
@@ -170,7 +170,7 @@ def test_no_picture_can_ask_for_leave_to_run_code(tmp_path):
     record = {"recipe": {**trusting, "passes": [trusting, {"mask": {"blur": 3}}]}}
     found = import_recipe(written(tmp_path / "it.json", record))
     assert not any(each.detect.trust_pickle for each in (found.recipe, *found.recipe.each))
-    assert not any(each.inpaint.trust_pickle for each in (found.recipe, *found.recipe.each))
+    assert not any(each.model.trust_pickle for each in (found.recipe, *found.recipe.each))
     assert found.recipe.each[0].detect.classes == ("a",)
     assert len(found.notes) == 4
     settings = [line for line in found.to_toml().splitlines() if not line.startswith("#")]

@@ -128,7 +128,7 @@ def test_crops_grow_by_the_upscaler(tmp_path):
         engine,
         check__enabled=False,
         crop__upscaler=str(esrgan(tmp_path / "m.safetensors")),
-        inpaint__device="cpu",
+        device__name="cpu",
         crop__padding=4,
         mask__dilate=0,
         mask__blur=0,

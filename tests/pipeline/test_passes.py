@@ -34,7 +34,7 @@ def test_each_pass_has_its_settings_and_sees_what_the_last_one_did():
 def test_defect_31_a_pass_s_settings_do_not_leak_into_the_next():
     engine = Painter()
     passes = [{"prompt": {"positive": "a hand"}}, {}]
-    fix(Boxes(APART[0]), engine, inpaint__prompt="a face", passes=passes)
+    fix(Boxes(APART[0]), engine, prompt__positive="a face", passes=passes)
     assert [c.region.prompt for batch in engine.batches for c in batch] == ["a hand", "a face"]
 
 

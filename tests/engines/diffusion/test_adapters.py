@@ -745,7 +745,7 @@ def test_a_vae_of_other_latents_is_refused(home, changes, said):
     with pytest.raises(ModelError, match=said):
         paint(engine(home, vae=str(folder)), "face")
     weights = folder / "diffusion_pytorch_model.safetensors"
-    with pytest.raises(ModelError, match=r"cannot be used with this model.*set inpaint\.vae"):
+    with pytest.raises(ModelError, match=r"cannot be used with this model.*set model\.vae"):
         paint(engine(home, vae=str(weights)), "face")
 
 

@@ -236,7 +236,7 @@ def test_a_pipeline_of_its_owner_is_steered_while_it_repaints_and_left_as_it_was
     asked = settings_of(Control(model=str(nets["sd"])))
     borrowed = PipelineEngine(pipe, asked)
     steered = [patch.pixels for patch in borrowed.inpaint(crops(), asked)]
-    assert far(steered, repaint(models["sd"], crops(), *asked.control)) < 0.01
+    assert far(steered, repaint(models["sd"], crops(), *asked.inpaint.control)) < 0.01
     with (
         pytest.raises(RuntimeError, match="on purpose"),
         ControlNets().steering(pipe, crops(), asked),

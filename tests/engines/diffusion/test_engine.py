@@ -371,7 +371,7 @@ def test_the_model_shown_the_whole_crop_cannot_start_from_other_content(folders)
 def test_what_works_on_latents_is_refused_by_other_families(tmp_path, settings, wanted):
     index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
-    with pytest.raises(ModelError, match=rf"{wanted} does not work with .*: set inpaint\.soft"):
+    with pytest.raises(ModelError, match=rf"{wanted} does not work with .*: set soft\.enabled"):
         DiffusionEngine(tmp_path, recipe_of(**settings))
     DiffusionEngine(tmp_path, Recipe(inpaint={"masked_content": "fill"}))
 

@@ -207,7 +207,7 @@ def test_flow_matching_models_do_the_plan_too(tmp_path, kind):
     folder = getattr(tiny_flow, kind)(tmp_path / kind)
     starts = []
     for multiplier in (1.0, 0.0, 0.5):
-        settings = Sampling(cfg=1.0, steps=6, sampler="Euler Karras", noise_multiplier=multiplier)
+        settings = recipe_of(cfg=1.0, steps=6, sampler="Euler Karras", noise_multiplier=multiplier)
         engine = DiffusionEngine(folder, settings)
         seen = []
         engine._loaded().transformer.register_forward_pre_hook(
