@@ -49,12 +49,12 @@ def _records(
     recipe: str,
     own_recipe: bool,
 ) -> Iterator[dict[str, Any]]:
-    from autofix.frontends.hook import ask
+    from autofix.frontends.hook import ask_worker
     from autofix.frontends.http.client_settings import ALLOWED
 
     left = [*dict.fromkeys(files)]
     if not own_recipe and changes.keys() <= ALLOWED:
-        answers = ask(left, backup, changes)
+        answers = ask_worker(left, backup, changes)
         try:
             for record in answers or ():
                 left.pop(0)

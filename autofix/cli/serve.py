@@ -96,7 +96,7 @@ def command(
             f"autofix serve needs {error.name}, which is missing", "pip install autofix[serve]"
         ) from error
     from autofix.cli.pulling import download_bar
-    from autofix.frontends.hook import answering
+    from autofix.frontends.hook import answer_hook
     from autofix.frontends.ipc import listening
     from autofix.pipeline.pipeline import Pipeline
     from autofix.pipeline.toolbox import Toolbox
@@ -111,7 +111,7 @@ def command(
         pipeline.prepare()
         if not no_hook:
             places = hook_roots(roots)
-            stack.enter_context(listening(answering(pipeline, places)))
+            stack.enter_context(listening(answer_hook(pipeline, places)))
             click.echo(f"autofix hook may fix files in {' and '.join(map(str, places))}", err=True)
         limits = Limits(queue, max_mb * 2**20, max_megapixels * 1_000_000, timeout)
         config = uvicorn.Config(

@@ -21,7 +21,7 @@ from autofix.cli.reporting import open_jsonl, pictures, show_warnings, tell, tel
 from autofix.cli.serve import hook_roots
 from autofix.errors import AutofixError
 from autofix.frontends.files.batch import Batch, Destination
-from autofix.frontends.hook import answering
+from autofix.frontends.hook import answer_hook
 from autofix.frontends.ipc import listening
 from autofix.frontends.watch.watcher import Watcher
 from autofix.imagefiles.files import shown
@@ -108,7 +108,7 @@ def command(
             )
         )
         if serve:
-            stack.enter_context(listening(answering(pipeline, hook_roots(roots))))
+            stack.enter_context(listening(answer_hook(pipeline, hook_roots(roots))))
         watcher = Watcher(
             folders,
             Batch(pipeline, Destination(out, out)),

@@ -1,4 +1,4 @@
-"""Files fixed in place, one call after the other: by a worker that is warm, or here."""
+"""Fixes files in place, for `autofix hook`: by a worker whose models are loaded, or here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autofix.errors import UsageError
 from autofix.frontends import ipc
 from autofix.imagefiles.discovery import Found, shown
 
-if TYPE_CHECKING:  # a call that a worker answers loads no model library
+if TYPE_CHECKING:  # the caller of a worker loads no model library
     from autofix.frontends.files.batch import Record
     from autofix.pipeline.pipeline import Pipeline
     from autofix.settings.recipe import Recipe
@@ -34,17 +34,17 @@ def fix_in_place(
     """
     from autofix.frontends.files.batch import Batch, Destination
 
-    found = [Found(path, _full_name(path)) for path in map(_real, paths)]
+    found = [Found(path, backup_name(path)) for path in map(_resolve_file, paths)]
     for folder, group in groupby(found, key=lambda one: one.path.parent):
-        each = {one.path: one for one in group}  # each once
+        unique = {one.path: one for one in group}
         with Batch(pipeline, Destination(None, folder, backup), recipe=recipe) as batch:
-            yield from batch.run([*each.values()])
+            yield from batch.run([*unique.values()])
 
 
-def ask(
+def ask_worker(
     paths: Sequence[Path], backup: Path | None, settings: Mapping[str, object]
 ) -> Iterator[Record] | None:
-    """The same by the worker that listens, in the order of the paths; None where none does.
+    """The worker's records, in the order of the paths; None where no worker listens.
 
     `settings` are by dotted name, and those of `client_settings.ALLOWED`. Raises what `ipc.call`
     does; UsageError too for a path outside the worker's roots.
@@ -56,42 +56,42 @@ def ask(
     return ipc.call({**places, "settings": dict(settings)})
 
 
-def answering(pipeline: Pipeline, roots: Sequence[Path]) -> Callable[[Any], Iterator[Record]]:
-    """What to answer calls of `ask` with: the pipeline fixes files that are in one of the roots.
+def answer_hook(pipeline: Pipeline, roots: Sequence[Path]) -> Callable[[Any], Iterator[Record]]:
+    """A function for `ipc.listening` that fixes files in the roots, for calls of `ask_worker`.
 
-    Links are resolved, in the roots and in what is asked for. One call is answered after the
+    Links are resolved, in the roots and in the paths of a call. Calls are answered one after the
     other, so that no file is fixed twice at a time.
     """
-    inside = [Path(os.path.realpath(root)) for root in roots]
+    real_roots = [Path(os.path.realpath(root)) for root in roots]
     turn = threading.Lock()
 
-    def allowed(given: object) -> Path:
+    def resolve_inside(given: object) -> Path:
         if not isinstance(given, str) or not os.path.isabs(given):
             raise UsageError(f"{given!r} is no whole path", "use the same version of autofix")
         path = Path(os.path.realpath(given))
-        if not any(path.is_relative_to(root) for root in inside):
+        if not any(path.is_relative_to(root) for root in real_roots):
             raise UsageError(
-                f"{shown(path)} is outside {' and '.join(map(shown, inside))}",
+                f"{shown(path)} is outside {' and '.join(map(shown, real_roots))}",
                 "start autofix with --root and a folder that holds it",
             )
         return path
 
-    def answer(message: Mapping[str, Any]) -> Iterator[Record]:
-        from autofix.frontends.http.client_settings import requested
+    def answer_call(message: Mapping[str, Any]) -> Iterator[Record]:
+        from autofix.frontends.http.client_settings import apply_client_settings
 
-        recipe = requested(pipeline.recipe, message.get("settings") or {})
+        recipe = apply_client_settings(pipeline.recipe, message.get("settings") or {})
         given = message.get("backup")
-        backup = None if given is None else allowed(given)
-        paths = [_real(allowed(path)) for path in message.get("files") or ()]
+        backup = None if given is None else resolve_inside(given)
+        paths = [_resolve_file(resolve_inside(path)) for path in message.get("files") or ()]
         with turn:
             records = fix_in_place(pipeline, sorted(paths), backup, recipe=recipe)
             done = {record["input"]: record for record in records}
         yield from (done[str(path)] for path in paths)
 
-    return answer
+    return answer_call
 
 
-def _real(path: Path) -> Path:
+def _resolve_file(path: Path) -> Path:
     """The path with its links resolved. Raises UsageError for a folder, a pipe or the like."""
     path = Path(os.path.realpath(path))
     if os.path.exists(path) and not path.is_file():
@@ -99,7 +99,7 @@ def _real(path: Path) -> Path:
     return path
 
 
-def _full_name(path: Path) -> str:
-    """The whole path without its root, parted by "/"."""
+def backup_name(path: Path) -> str:
+    """The path below the backup folder: the whole path without its root, with "/"."""
     drive = path.drive.strip("\\/:").replace("\\", "/")
     return "/".join(filter(None, (drive, *path.parts[1:])))

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from autofix.cli import hook as command
-from autofix.frontends.hook import answering
+from autofix.frontends.hook import answer_hook
 from autofix.frontends.ipc import listening
 from tests.conftest import ROOT
 from tests.frontends.tools import fake_pipeline
@@ -33,7 +33,7 @@ def alone(monkeypatch):
 
 def warm(place, engine=None):
     worker = fake_pipeline(engine)
-    return worker, listening(answering(worker, [place]))
+    return worker, listening(answer_hook(worker, [place]))
 
 
 def test_a_worker_that_runs_does_the_work(autofix, place, alone):

@@ -5,8 +5,7 @@ from pathlib import PureWindowsPath
 import pytest
 
 from autofix.errors import UsageError
-from autofix.frontends import hook
-from autofix.frontends.hook import answering, ask, fix_in_place
+from autofix.frontends.hook import answer_hook, ask_worker, backup_name, fix_in_place
 from autofix.frontends.ipc import listening
 from autofix.imagefiles.files import read
 from autofix.metadata import read_record
@@ -31,7 +30,7 @@ def place(tmp_path, monkeypatch):
 def warm(place):
     """A worker that takes files of the folder; its pipeline."""
     pipeline = fake_pipeline()
-    with listening(answering(pipeline, [place])):
+    with listening(answer_hook(pipeline, [place])):
         yield pipeline
 
 
@@ -98,25 +97,25 @@ def test_a_folder_is_refused(place):
 
 
 def test_nobody_answers_where_no_worker_runs(place):
-    assert ask([place / "launch.png"], None, {}) is None
+    assert ask_worker([place / "launch.png"], None, {}) is None
 
 
 def test_a_worker_answers_in_the_order_asked(place, warm):
     paths = [place / "pad.png", place / "absent.png", place / "launch.png", place / "pad.png"]
-    records = list(ask(paths, None, {}))
+    records = list(ask_worker(paths, None, {}))
     assert [os.path.basename(each["input"]) for each in records] == [path.name for path in paths]
     assert statuses(records) == ["fixed", "failed", "fixed", "fixed"]
-    assert statuses(ask(paths[:1], None, {})) == ["done"]
+    assert statuses(ask_worker(paths[:1], None, {})) == ["done"]
 
 
 def test_a_worker_takes_settings_but_none_that_names_a_model(place, warm):
-    (record,) = ask([place / "launch.png"], None, {"inpaint.strength": 0.7})
+    (record,) = ask_worker([place / "launch.png"], None, {"inpaint.strength": 0.7})
     assert record["regions"][0]["strength"] == 0.7
     for settings in ({"model.name": "x"}, {"detect.detectors": ["x.pt"]}, {"passes": []}):
         with pytest.raises(UsageError, match="cannot be set from outside"):
-            list(ask([place / "launch.png"], None, settings))
+            list(ask_worker([place / "launch.png"], None, settings))
     with pytest.raises(UsageError, match="did you mean 'strength'"):
-        list(ask([place / "launch.png"], None, {"inpaint.strenght": 0.7}))
+        list(ask_worker([place / "launch.png"], None, {"inpaint.strenght": 0.7}))
 
 
 @pytest.mark.parametrize("kind", ["plain", "dotted", "link", "linked folder", "backup"])
@@ -139,7 +138,7 @@ def test_paths_outside_the_roots_are_refused_and_untouched(place, warm, tmp_path
     }[kind]
     own = (place / "launch.png").read_bytes()
     with pytest.raises(UsageError, match=r"is outside .*out: start autofix with --root"):
-        list(ask([place / "launch.png", asked], outside if kind == "backup" else None, {}))
+        list(ask_worker([place / "launch.png", asked], outside if kind == "backup" else None, {}))
     assert path.read_bytes() == original
     assert (place / "launch.png").read_bytes() == own
     assert [each.name for each in outside.iterdir()] == ["launch.png"]
@@ -148,15 +147,15 @@ def test_paths_outside_the_roots_are_refused_and_untouched(place, warm, tmp_path
 def test_a_backup_within_the_roots_is_made(place, warm):
     path = place / "launch.png"
     original = path.read_bytes()
-    assert statuses(ask([path], place / "bk", {})) == ["fixed"]
+    assert statuses(ask_worker([path], place / "bk", {})) == ["fixed"]
     assert (place / "bk" / path.relative_to(path.anchor)).read_bytes() == original
 
 
 def test_a_root_that_is_a_link_holds_what_it_leads_to(place, tmp_path):
     (tmp_path / "root").symlink_to(place)
-    with listening(answering(fake_pipeline(), [tmp_path / "root"])):
-        assert statuses(ask([tmp_path / "root" / "launch.png"], None, {})) == ["fixed"]
-        assert statuses(ask([place / "pad.png"], None, {})) == ["fixed"]
+    with listening(answer_hook(fake_pipeline(), [tmp_path / "root"])):
+        assert statuses(ask_worker([tmp_path / "root" / "launch.png"], None, {})) == ["fixed"]
+        assert statuses(ask_worker([place / "pad.png"], None, {})) == ["fixed"]
 
 
 @pytest.mark.parametrize(
@@ -164,9 +163,9 @@ def test_a_root_that_is_a_link_holds_what_it_leads_to(place, tmp_path):
 )
 def test_what_is_no_whole_path_is_refused(place, message):
     with pytest.raises((UsageError, TypeError, ValueError)):
-        list(answering(fake_pipeline(), [place])(message))
+        list(answer_hook(fake_pipeline(), [place])(message))
 
 
 def test_windows_drives_stay_apart_in_the_backup():
-    names = [hook._full_name(PureWindowsPath(path)) for path in (r"C:\a\b.png", r"D:\a\b.png")]
+    names = [backup_name(PureWindowsPath(path)) for path in (r"C:\a\b.png", r"D:\a\b.png")]
     assert names == ["C/a/b.png", "D/a/b.png"]

@@ -22,17 +22,17 @@ from starlette.exceptions import HTTPException
 from autofix.errors import BusyError, PictureError, UsageError
 from autofix.fixer import Fixer
 from autofix.frontends.http import response
-from autofix.frontends.http.client_settings import ForbiddenError, requested
+from autofix.frontends.http.client_settings import ForbiddenError, apply_client_settings
 from autofix.frontends.http.upload import (
     FormRequest,
     Limits,
     PicturePart,
     RecipePart,
     Upload,
-    decoded,
+    decode_upload,
+    http_error,
     read_changes,
     read_picture,
-    refusal,
 )
 from autofix.pipeline.pipeline import Pipeline
 from autofix.records import outcome_record, version
@@ -47,11 +47,11 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 _BUCKETS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-"""Names of this machine that no other can reach."""
+"""Names of this machine that no other machine can reach."""
 
 
 class Health(BaseModel):
-    """The answer to GET /health."""
+    """The body of GET /health."""
 
     status: str
     version: str
@@ -67,11 +67,11 @@ class Problem(BaseModel):
 def make_app(tool: Fixer | Pipeline, limits: Limits | None = None, *, token: str = "") -> FastAPI:
     """The application: POST /fix, GET /health, /metrics, /docs and /openapi.json.
 
-    With a `token`, /fix and /metrics want it as bearer; without one they answer only to this
-    machine's own programs, and to no web site that its browsers show.
+    With a `token`, /fix and /metrics require it as bearer token; without one they answer only
+    programs of this machine, and no web site in one of its browsers.
     """
     pipeline = tool.pipeline if isinstance(tool, Fixer) else tool
-    guard = _wants(token) if token else _from_here
+    guard = _token_guard(token) if token else _check_local
     service = _Service(pipeline, limits or Limits(), guard)
 
     app = FastAPI(
@@ -80,8 +80,8 @@ def make_app(tool: Fixer | Pipeline, limits: Limits | None = None, *, token: str
         description="Fixes faces and hands in generated pictures.",
     )
     guards = [Depends(_BEARER), Depends(guard)] if token else [Depends(guard)]
-    guarded = _problems(401 if token else 403)
-    app.get("/health", responses=_problems(503))(service.health)
+    guarded = _error_responses(401 if token else 403)
+    app.get("/health", responses=_error_responses(503))(service.health)
     app.get("/metrics", response_class=PlainTextResponse, responses=guarded, dependencies=guards)(
         service.metrics
     )
@@ -89,7 +89,7 @@ def make_app(tool: Fixer | Pipeline, limits: Limits | None = None, *, token: str
     router.post(
         "/fix",
         response_class=Response,
-        responses={200: _FIXED, **guarded, **_problems(403, 413, 415, 422, 500, 503)},
+        responses={200: _FIXED, **guarded, **_error_responses(403, 413, 415, 422, 500, 503)},
         dependencies=guards,
     )(service.fix)
     app.include_router(router)
@@ -97,7 +97,7 @@ def make_app(tool: Fixer | Pipeline, limits: Limits | None = None, *, token: str
 
 
 class _Service:
-    """What the routes do."""
+    """The functions behind the routes."""
 
     def __init__(self, pipeline: Pipeline, limits: Limits, guard: Guard) -> None:
         self._pipeline = pipeline
@@ -118,7 +118,7 @@ class _Service:
     async def health(self) -> Health:
         """Whether pictures can be fixed."""
         if self._pipeline.closed:
-            raise refusal(503, "autofix is stopping")
+            raise http_error(503, "autofix is stopping")
         return Health(status="ok", version=version(), waiting=self._waiting)
 
     async def metrics(self) -> Response:
@@ -140,7 +140,7 @@ class _Service:
         await self._guard(request)
         try:
             if self._waiting >= self._limits.waiting:
-                raise refusal(503, f"{self._waiting} pictures wait already")
+                raise http_error(503, f"{self._waiting} pictures wait already")
             bounded = FormRequest(request, self._limits)
             answer = await asyncio.wait_for(handle(bounded), self._limits.seconds)
         except HTTPException as error:
@@ -148,7 +148,7 @@ class _Service:
             raise
         except asyncio.TimeoutError:
             self._answers.labels(503).inc()
-            raise refusal(503, f"it took longer than {self._limits.seconds:g} s") from None
+            raise http_error(503, f"it took longer than {self._limits.seconds:g} s") from None
         self._answers.labels(answer.status_code).inc()
         return answer
 
@@ -162,22 +162,24 @@ class _Service:
         """
         upload, changes = await read_picture(picture, self._limits), await read_changes(recipe)
         try:
-            chosen = requested(self._pipeline.recipe, changes)
-            outcome, seconds = await self._fixed(upload, chosen)
+            chosen = apply_client_settings(self._pipeline.recipe, changes)
+            outcome, seconds = await self._fix_upload(upload, chosen)
         except ForbiddenError as error:
-            raise refusal(403, str(error)) from error
+            raise http_error(403, str(error)) from error
         except BusyError as error:
-            raise refusal(503, str(error)) from error
+            raise http_error(503, str(error)) from error
         except (UsageError, PictureError) as error:
-            raise refusal(422, str(error)) from error
+            raise http_error(422, str(error)) from error
         except Exception as error:
-            raise refusal(500, f"{type(error).__name__}: {error}") from error
-        return await asyncio.to_thread(self._response, request, upload, chosen, outcome, seconds)
+            raise http_error(500, f"{type(error).__name__}: {error}") from error
+        return await asyncio.to_thread(
+            self._picture_response, request, upload, chosen, outcome, seconds
+        )
 
-    async def _fixed(self, upload: Upload, recipe: Recipe) -> tuple[Outcome, float]:
-        """Wait for room, so that only pictures in flight are decoded, and fix the picture.
+    async def _fix_upload(self, upload: Upload, recipe: Recipe) -> tuple[Outcome, float]:
+        """Wait for room, so that only pictures in flight are decoded; then fix the picture.
 
-        Also gives the seconds since there was room. Raises BusyError where too many wait.
+        Returns also the seconds since there was room. Raises BusyError where too many wait.
         """
         if self._room.locked() and self._waiting >= self._limits.waiting:
             raise BusyError(f"{self._waiting} pictures wait already", "try again in a while")
@@ -188,13 +190,13 @@ class _Service:
             self._waiting -= 1
         started = time.perf_counter()
         try:
-            picture = await asyncio.to_thread(decoded, upload)
+            picture = await asyncio.to_thread(decode_upload, upload)
             outcome = await asyncio.wrap_future(self._pipeline.submit(picture, recipe))
             return outcome, time.perf_counter() - started
         finally:
             self._room.release()
 
-    def _response(
+    def _picture_response(
         self, request: Request, upload: Upload, recipe: Recipe, outcome: Outcome, seconds: float
     ) -> Response:
         record = outcome_record(
@@ -212,7 +214,7 @@ class _Service:
         try:
             data, media_type = response.encode_fixed(outcome, upload.data)
         except PictureError as error:
-            raise refusal(422, str(error)) from error
+            raise http_error(422, str(error)) from error
         if response.wants_mixed(request.headers.get("accept", "")):
             data, media_type = response.mixed_body(record, data, media_type)
             return Response(data, media_type=media_type)
@@ -223,22 +225,22 @@ class _Service:
 _BEARER = HTTPBearer(auto_error=False)
 
 
-def _wants(token: str) -> Guard:
-    """A dependency that refuses all who do not bear the token."""
+def _token_guard(token: str) -> Guard:
+    """A dependency that refuses requests without the token."""
 
-    async def check(request: Request) -> None:
+    async def check_token(request: Request) -> None:
         given = await _BEARER(request)
-        said = given.credentials if given else ""
-        if not hmac.compare_digest(said.encode(), token.encode()):
+        token_given = given.credentials if given else ""
+        if not hmac.compare_digest(token_given.encode(), token.encode()):
             raise HTTPException(
                 401, "the token is missing or wrong", headers={"WWW-Authenticate": "Bearer"}
             )
 
-    return check
+    return check_token
 
 
-async def _from_here(request: Request) -> None:
-    """Refuses what a web site makes a browser of this machine send."""
+async def _check_local(request: Request) -> None:
+    """Refuses requests that a web site makes a browser of this machine send."""
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
     try:
         local = urlsplit(f"//{host}").hostname in LOOPBACK
@@ -249,13 +251,13 @@ async def _from_here(request: Request) -> None:
         raise HTTPException(403, "only this machine's own programs may call without a token")
 
 
-def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+def _error_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     # Not as a "model", which FastAPI documents under the type of the route's own response.
     content = {"application/json": {"schema": Problem.model_json_schema()}}
-    return {code: {"description": _REASONS[code], "content": content} for code in codes}
+    return {code: {"description": _ERRORS[code], "content": content} for code in codes}
 
 
-_REASONS = {
+_ERRORS = {
     401: "The token is missing or wrong.",
     403: "The call comes from a web site, or sets what only the server may set.",
     413: "The picture or the body is too large.",

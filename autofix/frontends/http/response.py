@@ -1,4 +1,4 @@
-"""What POST /fix answers with: the picture, and what was done to it."""
+"""The answer of POST /fix: the fixed picture, and the record of what was done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autofix.values import Outcome
 
 OUTCOME_HEADER = "X-Autofix-Outcome"
 HEADER_BYTES = 4096
-"""An outcome that is longer is cut for its header: proxies refuse long ones."""
+"""Longest header of an outcome: proxies refuse longer ones."""
 
 MEDIA_TYPES = {
     "PNG": "image/png",
@@ -25,15 +25,15 @@ MEDIA_TYPES = {
     "TIFF": "image/tiff",
     "BMP": "image/bmp",
 }
-"""Pillow's name of a format -> what HTTP calls it."""
+"""Pillow's name of a format -> its media type."""
 
 MIXED = "multipart/mixed"
 
 
 def encode_fixed(outcome: Outcome, original: bytes) -> tuple[bytes, str]:
-    """The picture's file and its media type; the original's very bytes where nothing was changed.
+    """The fixed picture's file and its media type; the original's bytes if nothing was changed.
 
-    Raises PictureError where its format cannot hold what was fixed.
+    Raises PictureError where its format cannot hold the fixed picture.
     """
     kind = outcome.picture.source.format
     try:
@@ -62,7 +62,7 @@ def outcome_header(record: Mapping[str, Any]) -> str:
 
 
 def mixed_body(record: Mapping[str, Any], data: bytes, media_type: str) -> tuple[bytes, str]:
-    """Both as one multipart/mixed body, the record first, and that body's media type."""
+    """Record and file as one multipart/mixed body, and the body's media type."""
     boundary = secrets.token_hex(16)
     parts = (("application/json", json.dumps(record).encode()), (media_type, data))
     body = b"".join(
@@ -74,8 +74,8 @@ def mixed_body(record: Mapping[str, Any], data: bytes, media_type: str) -> tuple
 
 def wants_mixed(accept: str) -> bool:
     """Whether an Accept header asks for multipart/mixed by name."""
-    for one in accept.lower().split(","):
-        kind, _, rest = one.partition(";")
+    for media_range in accept.lower().split(","):
+        kind, _, rest = media_range.partition(";")
         if kind.strip() == MIXED:
             return not re.search(r"\bq\s*=\s*0(\.0*)?\s*(;|$)", rest)
     return False

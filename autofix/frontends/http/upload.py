@@ -1,4 +1,4 @@
-"""What a client sends to POST /fix: a picture and changes to the recipe."""
+"""The form of POST /fix: a picture, and changes to the recipe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FRAME_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes: requests that wait, bytes and pixels of a picture, seconds in all."""
+    """A server's limits: waiting requests, bytes and pixels of a picture, seconds of a request."""
 
     waiting: int = 32
     picture_bytes: int = 64 * 2**20
@@ -55,8 +55,8 @@ class Upload:
     data: bytes
 
 
-def refusal(code: int, why: str) -> HTTPException:
-    """The answer to a request that is not served; 503 says when to come back."""
+def http_error(code: int, why: str) -> HTTPException:
+    """The error that answers a request; 503 says when to try again."""
     return HTTPException(code, why, headers={"Retry-After": "5"} if code == 503 else None)
 
 
@@ -85,36 +85,38 @@ class FormRequest(Request):
         """
         kind = _media_type(self.headers.get("content-type"))
         if kind != "multipart/form-data":
-            raise refusal(415, f"the body must be multipart/form-data, not {kind!r}")
+            raise http_error(415, f"the body must be multipart/form-data, not {kind!r}")
         try:
             form = await super().form(max_part_size=_RECIPE_BYTES)
         except HTTPException as error:
             if error.status_code != 400:
                 raise
-            raise refusal(422, f"the body is no form that can be read: {error.detail}") from error
+            raise http_error(
+                422, f"the body is no form that can be read: {error.detail}"
+            ) from error
         names = [name for name, _ in form.multi_items()]
         if len(names) > len({*names} & _PARTS) or isinstance(form.get("picture", ""), str):
             await form.close()
-            raise refusal(
+            raise http_error(
                 422, "the form holds one file `picture`, at most one `recipe`, and no more"
             )
         return form
 
     def _check_size(self, size: int) -> None:
         if size > self._most_bytes:
-            raise refusal(413, f"the body is larger than {self._most_bytes} bytes")
+            raise http_error(413, f"the body is larger than {self._most_bytes} bytes")
 
 
 async def read_picture(picture: UploadFile, limits: Limits) -> Upload:
     """The file of a picture. Raises HTTPException: 413 if it is too large, 415 if it is another."""
     kind = _media_type(picture.content_type)
     if kind not in (_BYTES, "") and not kind.startswith("image/"):
-        raise refusal(415, f"the picture is declared as {kind!r}, which is no kind of picture")
+        raise http_error(415, f"the picture is declared as {kind!r}, which is no kind of picture")
     if (picture.size or 0) > limits.picture_bytes:
-        raise refusal(413, f"the picture is larger than {limits.picture_bytes} bytes")
+        raise http_error(413, f"the picture is larger than {limits.picture_bytes} bytes")
     data = await picture.read()
-    if _pixels(data) > limits.picture_pixels:
-        raise refusal(413, f"the picture has more than {limits.picture_pixels} pixels")
+    if _count_pixels(data) > limits.picture_pixels:
+        raise http_error(413, f"the picture has more than {limits.picture_pixels} pixels")
     return Upload((picture.filename or "picture")[-200:], data)
 
 
@@ -129,18 +131,18 @@ async def read_changes(recipe: str | UploadFile) -> dict[str, object]:
             recipe if isinstance(recipe, str) else (await recipe.read(_RECIPE_BYTES + 1)).decode()
         )
         if len(text) > _RECIPE_BYTES:
-            raise refusal(413, f"the recipe is larger than {_RECIPE_BYTES} bytes")
+            raise http_error(413, f"the recipe is larger than {_RECIPE_BYTES} bytes")
         changes = json.loads(text) if text.strip() else {}
         json.dumps(changes, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise refusal(422, f"the recipe is no JSON: {str(error)[:200]!r}") from error
+        raise http_error(422, f"the recipe is no JSON: {str(error)[:200]!r}") from error
     if not isinstance(changes, Mapping):
-        raise refusal(422, 'the recipe is no JSON object like {"inpaint.strength": 0.3}')
+        raise http_error(422, 'the recipe is no JSON object like {"inpaint.strength": 0.3}')
     return dict(changes)
 
 
-def _pixels(data: bytes) -> int:
-    """How many pixels a picture's header declares; 0 where it cannot be read: `decoded` says so."""
+def _count_pixels(data: bytes) -> int:
+    """The pixels that a picture's header declares; 0 where it cannot be read."""
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             return image.width * image.height
@@ -152,8 +154,8 @@ def _media_type(header: str | None) -> str:
     return (header or "").partition(";")[0].strip().lower()[:100]
 
 
-def decoded(upload: Upload) -> Picture:
-    """The picture that was sent. Raises PictureError for what is no picture."""
+def decode_upload(upload: Upload) -> Picture:
+    """The picture of an upload. Raises PictureError where it cannot be decoded."""
     try:
         found = decode(io.BytesIO(upload.data))
     except Unreadable as error:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofix.errors import RecipeError, UsageError
-from autofix.frontends.http.client_settings import ALLOWED, ForbiddenError, requested
+from autofix.frontends.http.client_settings import ALLOWED, ForbiddenError, apply_client_settings
 from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load
 from tests.build import picture
@@ -54,9 +54,9 @@ def test_all_that_is_allowed_is_a_setting_and_none_is_free_text_but_prompts():
 
 
 def test_settings_come_by_name_or_as_sections():
-    recipe = requested(FACE, {"inpaint.strength": 0.3, "mask": {"blur": 4}, "seed": 7})
+    recipe = apply_client_settings(FACE, {"inpaint.strength": 0.3, "mask": {"blur": 4}, "seed": 7})
     assert (recipe.inpaint.strength, recipe.mask.blur.value, recipe.seed) == (0.3, 4, 7)
-    assert requested(FACE, {}) is FACE
+    assert apply_client_settings(FACE, {}) is FACE
 
 
 @pytest.mark.parametrize(
@@ -64,19 +64,19 @@ def test_settings_come_by_name_or_as_sections():
 )
 def test_what_is_not_allowed_is_forbidden(changes):
     with pytest.raises(ForbiddenError, match="cannot be set from outside"):
-        requested(FACE, changes)
+        apply_client_settings(FACE, changes)
 
 
 @pytest.mark.parametrize("changes", [{"inpaint.strenght": 1}, {"mask": 5}, {"": 1}, {"mask.": 1}])
 def test_what_does_not_exist_is_an_error_of_the_recipe(changes):
     with pytest.raises(RecipeError):
-        requested(FACE, changes)
+        apply_client_settings(FACE, changes)
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=4))
 def test_nothing_else_ever_goes_wrong(changes):
     with contextlib.suppress(UsageError):
-        assert isinstance(requested(FACE, changes), Recipe)
+        assert isinstance(apply_client_settings(FACE, changes), Recipe)
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,7 +84,7 @@ def test_nothing_else_ever_goes_wrong(changes):
 def test_what_is_accepted_can_be_fixed_with(changes):
     pipeline = fake_pipeline()
     try:
-        recipe = requested(pipeline.recipe, changes)
+        recipe = apply_client_settings(pipeline.recipe, changes)
         outcome = pipeline.submit(picture(160, 120), recipe).result()
     except UsageError:
         return
