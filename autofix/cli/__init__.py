@@ -58,12 +58,12 @@ def group() -> None:
 def main() -> None:
     """Run the command line; exits 0 all well, 1 some failed, 2 wrong usage, 130 interrupted."""
     if not sys.warnoptions:
-        # They are the libraries' own; what a user should know comes as a line of ours.
+        # Warnings are those of libraries; autofix reports what a user should know by itself.
         warnings.simplefilter("ignore")
-    sys.exit(_run())
+    sys.exit(_run_command())
 
 
-def _run() -> int:
+def _run_command() -> int:
     from autofix.errors import AutofixError
 
     try:
@@ -73,7 +73,7 @@ def _run() -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what is finished is safe, the same command goes on", err=True)
-        _leave_threads(130)
+        _exit_without_threads(130)
         return 130
     except (AutofixError, ImportError, OSError) as error:
         from autofix.cli.doctor import missing_library
@@ -85,9 +85,9 @@ def _run() -> int:
         return error.exit_code if isinstance(error, AutofixError) else 2
 
 
-def _leave_threads(code: int) -> None:
-    """Exit at once where a batch is still in hand: Python would wait for its thread."""
-    if any(each.name.startswith("autofix-") for each in threading.enumerate()):
+def _exit_without_threads(code: int) -> None:
+    """Exit at once if one of our threads still runs: Python would wait for it."""
+    if any(thread.name.startswith("autofix-") for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

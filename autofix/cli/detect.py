@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from autofix.cli.options import chosen_recipe, recipe_options
-from autofix.cli.overlay import overlay, region_line
+from autofix.cli.overlay import draw_overlay
+from autofix.cli.reporting import region_line
 from autofix.errors import PictureError
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
@@ -35,31 +36,31 @@ def command(inputs: tuple[str, ...], out: Path | None, as_json: bool, **settings
     found = files.find([Path(given) for given in inputs], out=out)
     failed = False
     with Toolbox(recipe) as toolbox, Pipeline(recipe, toolbox) as pipeline:
-        for record in look(found, pipeline, out=out):
+        for record in detect_files(found, pipeline, out=out):
             failed |= record["status"] == "failed"
             if as_json:
                 click.echo(json.dumps(record))
                 continue
             count = f"{len(record['regions'])} found"
-            said = f"{files.shown(record['input'])}: {record['reason'] or count}"
-            click.echo(said, err=record["status"] == "failed")
+            line = f"{files.shown(record['input'])}: {record['reason'] or count}"
+            click.echo(line, err=record["status"] == "failed")
             for region in record["regions"]:
                 click.echo(region_line(region))
     return int(failed)
 
 
-def look(
+def detect_files(
     found: Sequence[Found], pipeline: Pipeline, *, out: Path | None = None
 ) -> Iterator[dict[str, Any]]:
-    """A record a picture, of what would be done; with `out` also an overlay picture each."""
-    for each in found:
+    """Yields a record a picture of what would be done; with `out`, also writes an overlay each."""
+    for picture in found:
         try:
-            yield _looked_at(each, pipeline, out)
+            yield _detect_file(picture, pipeline, out)
         except (PictureError, DetectorError, OSError) as error:
-            yield _record(each, pipeline, status="failed", reason=str(error))
+            yield _record_of(picture, pipeline, status="failed", reason=str(error))
 
 
-def _looked_at(found: Found, pipeline: Pipeline, out: Path | None) -> dict[str, Any]:
+def _detect_file(found: Found, pipeline: Pipeline, out: Path | None) -> dict[str, Any]:
     picture = files.read(found.path, name=found.relative)
     regions = pipeline.plan(picture)
     windows = [
@@ -69,15 +70,15 @@ def _looked_at(found: Found, pipeline: Pipeline, out: Path | None) -> dict[str, 
     if out is not None:
         drawn = out / f"{found.relative}.png"
         buffer = io.BytesIO()
-        overlay(picture, regions, windows).save(buffer, "PNG")
+        draw_overlay(picture, regions, windows).save(buffer, "PNG")
         files.write_bytes(drawn, buffer.getvalue(), inside=out)
     records = [region_record(*pair) for pair in zip(regions, windows, strict=True)]
-    return _record(
+    return _record_of(
         found, pipeline, status="found", regions=records, output=str(drawn) if drawn else None
     )
 
 
-def _record(found: Found, pipeline: Pipeline, **more: Any) -> dict[str, Any]:
+def _record_of(found: Found, pipeline: Pipeline, **more: Any) -> dict[str, Any]:
     return picture_record(
         input=str(found.path),
         recipe=pipeline.recipe.name,

@@ -42,14 +42,14 @@ PACKAGES = ("torch", "diffusers", "transformers", "ultralytics", "mediapipe", "p
 @click.option("--trust-pickle", is_flag=True, help="Look into a model file that can run code.")
 def command(model: str | None, revision: str | None, trust_pickle: bool) -> int:
     """Versions, device, memory, model files, what would run. Exit 0 if a run would work."""
-    asked = {"model": model, "revision": revision, "trust_pickle": trust_pickle or None}
-    changes = {f"inpaint.{key}": value for key, value in asked.items() if value is not None}
+    asked = {"name": model, "revision": revision, "trust_pickle": trust_pickle or None}
+    changes = {f"model.{key}": value for key, value in asked.items() if value is not None}
     click.echo(
         f"autofix {importlib.metadata.version('autofix')}, Python {platform.python_version()}"
     )
-    click.echo("  ".join(_versions()))
+    click.echo("  ".join(_package_versions()))
     unusable = next(filter(None, map(_import_problem, NEEDED)), None)
-    problems = list(_tried(changes)) if unusable is None else [unusable]
+    problems = list(_find_problems(changes)) if unusable is None else [unusable]
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)
     click.echo("a run would work" if not problems else "a run would not work")
@@ -57,15 +57,15 @@ def command(model: str | None, revision: str | None, trust_pickle: bool) -> int:
 
 
 def missing_library(error: Exception) -> str | None:
-    """Which system libraries are missing, with the one line that installs them all.
+    """The missing system libraries, and the command that installs them all.
 
-    None if the error does not say that the loader missed a system library. ImportError says so
-    for opencv, OSError for what ctypes loads, and an AutofixError where it quotes either.
+    None if the error is not about a missing system library. opencv raises ImportError, ctypes
+    OSError, and an AutofixError may quote either.
     """
     match = re.search(r"(?<![\w/.-])(lib[\w.+-]+\.so[.\d]*): cannot open shared object", str(error))
     if match is None:
         return None
-    # The loader names only the first that it misses; one line shall mend them all.
+    # The loader names only the first missing library; the advice should name all.
     missing = [match[1], *(name for name in LIBRARIES if name != match[1] and _is_absent(name))]
     packages = dict.fromkeys(LIBRARIES[name] for name in missing if name in LIBRARIES)
     advice = f"apt-get install -y {' '.join(packages)}" if packages else ""
@@ -82,7 +82,7 @@ def _is_absent(library: str) -> bool:
     return False
 
 
-def _versions() -> Iterator[str]:
+def _package_versions() -> Iterator[str]:
     for package in PACKAGES:
         try:
             yield f"{package} {importlib.metadata.version(package)}"
@@ -99,70 +99,70 @@ def _import_problem(module: str) -> str | None:
     return None
 
 
-def _tried(changes: Mapping[str, object]) -> Iterator[str]:
-    """Open what the default recipe needs, so changed, say what there is, yield what is wrong."""
+def _find_problems(changes: Mapping[str, object]) -> Iterator[str]:
+    """Open what the default recipe needs, with these changes; print it, and yield problems."""
     from autofix.pipeline.toolbox import Toolbox
     from autofix.settings.recipe_toml import load
 
     with Toolbox(load("face").override(changes)) as toolbox:
-        for look in (_device, _weights, _model, _detectors):
+        for look in (_device_line, _weights_lines, _model_lines, _detectors_line):
             try:
                 click.echo(look(toolbox))
             except AutofixError as error:
                 yield missing_library(error) or str(error)
 
 
-def _device(toolbox: Toolbox) -> str:
+def _device_line(toolbox: Toolbox) -> str:
     import torch
 
     from autofix.engines.devices import device_and_dtype
 
     device, dtype = device_and_dtype(toolbox.recipe.device)
-    return f"device {device}, {dtype}, {torch.get_num_threads()} threads{_memory(device)}"
+    return f"device {device}, {dtype}, {torch.get_num_threads()} threads{_memory_text(device)}"
 
 
-def _weights(toolbox: Toolbox) -> str:
+def _weights_lines(toolbox: Toolbox) -> str:
     return "\n".join(
         f"weights: {status.name} {status.state}" for status in toolbox.store.statuses()
     )
 
 
-def _model(toolbox: Toolbox) -> str:
+def _model_lines(toolbox: Toolbox) -> str:
     from autofix.engines.diffusion.steps import plan_of
 
     facts = toolbox.info
-    told = [f"model: {facts.name} {facts.identity}"]
+    lines = [f"model: {facts.name} {facts.identity}"]
     if facts.family:
-        told.append(f"family: {facts.family}")
-    told.append(f"native size: {facts.size.native} px, in steps of {facts.size.multiple}")
-    told.append(f"latents: 1/{facts.scale} of the picture's side, predicts {facts.prediction}")
+        lines.append(f"family: {facts.family}")
+    lines.append(f"native size: {facts.size.native} px, in steps of {facts.size.multiple}")
+    lines.append(f"latents: 1/{facts.scale} of the picture's side, predicts {facts.prediction}")
     readers = " + ".join(facts.encoders) or "its own text encoders"
-    told.append(f"prompts: {readers if facts.reads_prompt else 'not read'}")
+    lines.append(f"prompts: {readers if facts.reads_prompt else 'not read'}")
     sampler = "its own sampler" if facts.sampler == "auto" else facts.sampler
-    told.append(
-        f"auto means: strength {_strengths(facts)}, {facts.steps} steps, CFG scale {facts.cfg:g}, "
-        f"{sampler}"
+    lines.append(
+        f"auto means: strength {_strengths_text(facts)}, {facts.steps} steps, "
+        f"CFG scale {facts.cfg:g}, {sampler}"
     )
     strength = max(value for _, value in facts.tuned)
     done = plan_of(strength, toolbox.recipe.sampling, facts).done
     how = "as A1111 counts" if facts.step_count == "a1111" else "strength x steps"
-    told.append(f"strength {strength:g} of {facts.steps} steps is {done} denoising steps ({how})")
-    return "\n  ".join(told)
+    lines.append(f"strength {strength:g} of {facts.steps} steps is {done} denoising steps ({how})")
+    return "\n  ".join(lines)
 
 
-def _strengths(facts: ModelInfo) -> str:
-    """The tuned strengths in words: 0.4, or 0.5 at 24 px, 0.3 at 96 px."""
+def _strengths_text(facts: ModelInfo) -> str:
+    """The tuned strengths as text: 0.4, or 0.5 at 24 px, 0.3 at 96 px."""
     if len(facts.tuned) == 1:
         return f"{facts.tuned[0][1]:g}"
     return ", ".join(f"{strength:g} at {px:g} px" for px, strength in facts.tuned)
 
 
-def _detectors(toolbox: Toolbox) -> str:
+def _detectors_line(toolbox: Toolbox) -> str:
     with toolbox.detectors() as detectors:
         return f"detectors: {', '.join(detector.name for detector in detectors)}"
 
 
-def _memory(device: str) -> str:
+def _memory_text(device: str) -> str:
     import torch
 
     if not device.startswith("cuda"):

@@ -33,7 +33,7 @@ def command(
     changes = stated_changes(settings)
     own_recipe = ctx.get_parameter_source("recipe") is not ParameterSource.DEFAULT
     failed = False
-    for record in _records(files, backup, changes, settings["recipe"], own_recipe):
+    for record in _fix_files(files, backup, changes, settings["recipe"], own_recipe):
         if record["status"] == "failed":
             failed = True
             click.echo(f"failed: {shown(record['input'])}: {record['reason']}", err=True)
@@ -42,7 +42,7 @@ def command(
     return int(failed)
 
 
-def _records(
+def _fix_files(
     files: Sequence[Path],
     backup: Path | None,
     changes: dict[str, object],
@@ -60,23 +60,23 @@ def _records(
                 left.pop(0)
                 yield record
         except ConnectionError:
-            answers = None  # it went away in the middle; what it finished is not done again
+            answers = None  # it stopped in the middle; what it finished is not done again
         if answers is not None:
             return
-    yield from _alone(left, backup, changes, recipe)
+    yield from fix_here(left, backup, changes, recipe)
 
 
-def _alone(
+def fix_here(
     files: Sequence[Path], backup: Path | None, changes: dict[str, object], name: str
 ) -> Iterator[dict[str, Any]]:
-    """The work done here."""
-    from autofix.cli.pulling import download_bar
+    """Fix the files in this process."""
+    from autofix.cli.progress import download_bar
     from autofix.frontends.hook import fix_in_place
     from autofix.pipeline.pipeline import Pipeline
     from autofix.pipeline.toolbox import Toolbox
     from autofix.settings.recipe_toml import load
 
-    # The generator runs beside it: torch's threads shall not wait by spinning.
+    # The generator runs beside it, so torch's threads must not wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     recipe = load(name).override(changes)
     with (

@@ -1,4 +1,4 @@
-"""The options that run and detect share: each is a recipe key, and wins over the recipe."""
+"""The options of all commands with a recipe: each sets a recipe key, and wins over the recipe."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--mask-blur": ("mask.blur", "PX|%", "Mask blur."),
     "--padding": ("crop.padding", "PX|%", "Only masked padding."),
     "--confidence": ("detect.confidence", "0..1", "Least score of a detection."),
-    "--seed": ("seed", "N", "Region n is painted with seed + n."),
+    "--seed": ("seed", "N", "Region n is inpainted with seed + n - 1."),
     "--batch-size": ("device.batch_size", "auto|N", "Faces repainted at once."),
     "--device": ("device.name", "NAME", "auto, cpu, cuda, cuda:1, mps."),
     "--dtype": ("device.dtype", "NAME", "auto, float32, float16, bfloat16."),
@@ -72,8 +72,10 @@ NUMBERS = {
     "choose.limit",
     "seed",
 }
+"""Recipe keys that take a number."""
+
 LISTS = {"choose.faces", "inpaint.strength"}
-"""Recipe keys that take a number, and those that take several between commas."""
+"""Recipe keys that take several numbers, separated by commas."""
 
 FLAGS: dict[str, tuple[tuple[str, ...], object, str]] = {
     "--no-check": (("check.enabled",), False, "Paste whatever comes out."),
@@ -121,9 +123,9 @@ def recipe_options(command: Command) -> Command:
 
 
 def chosen_recipe(given: dict[str, Any]) -> Recipe:
-    """The recipe that a command's parameters name, with its options applied; takes them out.
+    """The recipe that a command's parameters name, with its options applied; removes them.
 
-    Raises RecipeError for a recipe or a value that does not hold.
+    Raises RecipeError for a bad recipe or value.
     """
     changes = stated_changes(given)
     recipe = load(given.pop("recipe"))
@@ -137,11 +139,11 @@ def stated_changes(given: dict[str, Any]) -> dict[str, object]:
     """
     changes: dict[str, object] = {}
     for option, (key, _, _) in OPTIONS.items():
-        value = given.pop(_parameter(option))
+        value = given.pop(_parameter_name(option))
         if value is not None:
-            changes[key] = _value(key, value)
+            changes[key] = _parse_value(key, value)
     for option, (keys, sets, _) in FLAGS.items():
-        if given.pop(_parameter(option)):
+        if given.pop(_parameter_name(option)):
             changes |= dict.fromkeys(keys, sets)
     for text in given.pop("settings"):
         changes |= _parse_setting(text)
@@ -166,18 +168,18 @@ def _parse_setting(text: str) -> dict[str, object]:
         return {key.strip(): value.strip()}
 
 
-def _parameter(option: str) -> str:
-    """The name under which click hands a command the option's value."""
+def _parameter_name(option: str) -> str:
+    """The name of the option's value among a command's parameters."""
     return option.removeprefix("--").replace("-", "_")
 
 
-def _value(key: str, text: str) -> object:
+def _parse_value(key: str, text: str) -> object:
     if key in LISTS and ("," in text or key not in NUMBERS):
-        return [_number(part) for part in text.split(",")]
-    return _number(text) if key in NUMBERS else text
+        return [_parse_number(part) for part in text.split(",")]
+    return _parse_number(text) if key in NUMBERS else text
 
 
-def _number(text: str) -> object:
+def _parse_number(text: str) -> object:
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,4 +1,4 @@
-"""How people are shown regions: as lines of text, and drawn on the picture."""
+"""Draws regions on their picture, for `autofix detect`."""
 
 from __future__ import annotations
 
@@ -11,49 +11,37 @@ from PIL import Image, ImageDraw, ImageFont
 from autofix.geometry import Window
 from autofix.values import Picture, Region
 
-REPAINTED, SKIPPED = (80, 220, 100), (150, 150, 150)
+FIXED_COLOUR = (80, 220, 100)
+"""Of regions that would be inpainted, as RGB."""
+
+SKIPPED_COLOUR = (150, 150, 150)
+"""Of regions that are skipped."""
 
 
-def region_line(region: dict[str, Any]) -> str:
-    """One region of a record as a line: number, label, score, box, and what becomes of it.
-
-    Later passes of a recipe number their own things: 2/1 is the first of the second pass.
-    """
-    x0, y0, x1, y1 = (round(edge) for edge in region["box"])
-    number = (
-        f"{region['index']}." if region["pass"] == 1 else f"{region['pass']}/{region['index']}."
-    )
-    said = f"  {number} {region['label']} {region['score']:.2f} at {x0},{y0}-{x1},{y1}"
-    fate = region["result"] or ("skip" if region["reason"] else "repaint")
-    if fate in ("repaint", "fixed"):
-        fate += f" at strength {region['strength']:g}"
-    return f"{said}: {fate}" + (f" ({region['reason']})" if region["reason"] else "")
-
-
-def overlay(
+def draw_overlay(
     picture: Picture, regions: Sequence[Region], windows: Sequence[Window | None]
 ) -> Image.Image:
-    """The picture with each region's soft mask, box, crop and number; skipped ones are grey."""
+    """The picture with each region's soft mask, box, crop and number; skipped regions are grey."""
     pixels = picture.pixels.astype(np.float32)
     for region in regions:
         x0, y0, x1, y1 = region.mask.box_xyxy
         alpha = region.mask.values[..., None].astype(np.float32) / 255 * 0.35
         part = pixels[y0:y1, x0:x1]
-        part += (np.array(_colour(region), np.float32) - part) * alpha
+        part += (np.array(_region_colour(region), np.float32) - part) * alpha
     image = Image.fromarray(pixels.round().astype(np.uint8))
     draw = ImageDraw.Draw(image)
     unit = max(min(image.size) / 700, 1.0)
     font = ImageFont.load_default(size=15 * unit)
     for region, window in zip(regions, windows, strict=True):
-        colour = _colour(region)
+        colour = _region_colour(region)
         if window is not None and not region.skip:
             draw.polygon(window.corners, outline=(255, 255, 255), width=1)
         draw.rectangle(region.detection.box_xyxy, outline=colour, width=round(2 * unit))
-        _label(draw, region, colour, font)
+        _draw_label(draw, region, colour, font)
     return image
 
 
-def _label(
+def _draw_label(
     draw: ImageDraw.ImageDraw, region: Region, colour: tuple[int, int, int], font: Any
 ) -> None:
     number = f"{region.pass_index + 1}/" * (region.pass_index > 0) + f"{region.index + 1}"
@@ -65,5 +53,5 @@ def _label(
     draw.text((x0, y0 + down), text, fill=(0, 0, 0), font=font, anchor="lb")
 
 
-def _colour(region: Region) -> tuple[int, int, int]:
-    return SKIPPED if region.skip else REPAINTED
+def _region_colour(region: Region) -> tuple[int, int, int]:
+    return SKIPPED_COLOUR if region.skip else FIXED_COLOUR

@@ -12,16 +12,15 @@ from typing import Any
 import click
 
 from autofix.cli.options import chosen_recipe, recipe_options
-from autofix.cli.overlay import region_line
-from autofix.cli.progress import Reasons, where_time_went, with_progress
-from autofix.cli.pulling import download_bar
+from autofix.cli.progress import Reasons, download_bar, where_time_went, with_progress
 from autofix.cli.reporting import (
     open_jsonl,
-    pictures,
-    regions,
+    pictures_text,
+    region_line,
+    regions_text,
+    report_record,
     show_warnings,
-    tell,
-    tell_unread_prompts,
+    warn_unread_prompts,
 )
 from autofix.errors import UsageError
 from autofix.frontends.files.batch import Batch, Destination
@@ -77,25 +76,33 @@ def command(
         if dry_run:
             return _dry_run(found, pipeline)
         if not quiet:
-            tell_unread_prompts(pipeline)
+            warn_unread_prompts(pipeline)
         batch = Batch(pipeline, destination, force=force)
         lines = open_jsonl(jsonl, stack)
         counts: Counter[str] = Counter()
         reasons = Reasons()
         with locked_output(destination.journal):
-            _sweep(found, destination)
+            _sweep_folders(found, destination)
             with batch:
                 for record in with_progress(batch.run(found), total=len(found), quiet=quiet):
-                    tell(record, counts, lines=lines, verbose=verbose)
-                    reasons.add(record)
+                    report_record(record, counts, lines=lines, verbose=verbose)
+                    reasons.add_record(record)
     if not quiet and jsonl != "-":
-        if batch.outdated:
-            click.echo(f"{batch.outdated} done again: the recipe, model or autofix has changed")
-        click.echo(_summary(counts, destination))
-        for line in reasons.lines():
-            click.echo(line)
-        click.echo(where_time_went(pipeline.timing, counts["regions fixed"]))
+        _print_summary(batch, counts, reasons)
     return 1 if counts["pictures failed"] else 0
+
+
+def _print_summary(batch: Batch, counts: Counter[str], reasons: Reasons) -> None:
+    if batch.outdated:
+        click.echo(f"{batch.outdated} done again: the recipe, model or autofix has changed")
+    place = batch.destination.out or "their own places"
+    click.echo(
+        f"pictures: {pictures_text(counts)}; faces and hands: {regions_text(counts)}; "
+        f"results in {place}"
+    )
+    for line in reasons.summary_lines():
+        click.echo(line)
+    click.echo(where_time_went(batch.pipeline.timing, counts["regions fixed"]))
 
 
 def _check_destination(out: Path | None, in_place: bool, backup: Path | None) -> None:
@@ -111,23 +118,23 @@ def _journal_folder(found: Sequence[Found], out: Path | None) -> Path:
     """The output folder, or in place the folder that holds all the pictures."""
     if out is not None or not found:
         return out or Path()
-    return Path(os.path.commonpath([each.path.absolute().parent for each in found]))
+    return Path(os.path.commonpath([picture.path.absolute().parent for picture in found]))
 
 
-def _sweep(found: Sequence[Found], destination: Destination) -> None:
+def _sweep_folders(found: Sequence[Found], destination: Destination) -> None:
     """Remove what a killed run left half-written."""
     if destination.out is not None:
         sweep(destination.out)
         return
-    for folder in {each.path.parent for each in found}:
+    for folder in {picture.path.parent for picture in found}:
         sweep(folder, deep=False)
 
 
 def _dry_run(found: Sequence[Found], pipeline: Pipeline) -> int:
-    from autofix.cli.detect import look
+    from autofix.cli.detect import detect_files
 
     failed = False
-    for record in look(found, pipeline):
+    for record in detect_files(found, pipeline):
         click.echo(f"{shown(Path(record['input']))}: {record['reason'] or record['status']}")
         for region in record["regions"]:
             click.echo(region_line(region))
@@ -150,8 +157,3 @@ def _check_in_words(settings: Check) -> str:
         f"check: each repaint must hold {bounds}; a refused one is tried again {settings.retries} "
         "times, then the original is kept (docs/checks.md says what each bound means)"
     )
-
-
-def _summary(counts: Counter[str], destination: Destination) -> str:
-    place = destination.out or "their own places"
-    return f"pictures: {pictures(counts)}; faces and hands: {regions(counts)}; results in {place}"

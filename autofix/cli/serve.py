@@ -10,20 +10,24 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from autofix.cli.options import chosen_recipe, recipe_options
 from autofix.errors import UsageError
 
+if TYPE_CHECKING:
+    from autofix.pipeline.pipeline import Pipeline
+
 TOKEN_VARIABLE = "AUTOFIX_TOKEN"
 """The environment variable that may hold the token."""
 
 LEAST_TOKEN = 16
-"""How many signs a token has at least."""
+"""The shortest token, in characters."""
 
 _LAST_SECONDS = 10
+"""For requests that are being answered when the service is stopped."""
 
 
 @click.command()
@@ -66,10 +70,6 @@ def command(
     token_file: Path | None,
     roots: tuple[Path, ...],
     no_hook: bool,
-    queue: int,
-    max_mb: int,
-    max_megapixels: int,
-    timeout: float,
     idle_unload: float,
     **settings: Any,
 ) -> int:
@@ -80,57 +80,97 @@ def command(
     --max-megapixels, and a request takes at most --timeout. Ctrl-C or SIGTERM ends it after the
     batch in hand.
     """
+    names = ("queue", "max_mb", "max_megapixels", "timeout")
+    limits = {name: settings.pop(name) for name in names}
     recipe = chosen_recipe(settings)
-    token = _token(token_file)
-    if not token and not _is_loopback(host):
-        raise UsageError(
-            f"others can reach {host}, so callers need a token",
-            f"put one into ${TOKEN_VARIABLE} or a --token-file, or leave --host out",
-        )
-    try:
-        import uvicorn
-
-        from autofix.frontends.http.app import Limits, make_app
-    except ImportError as error:
-        raise UsageError(
-            f"autofix serve needs {error.name}, which is missing", "pip install autofix[serve]"
-        ) from error
-    from autofix.cli.pulling import download_bar
-    from autofix.frontends.hook import answer_hook
-    from autofix.frontends.ipc import listening
+    token = read_token(token_file)
+    _check_host(host, token)
+    _import_http()
+    from autofix.cli.progress import download_bar
     from autofix.pipeline.pipeline import Pipeline
     from autofix.pipeline.toolbox import Toolbox
 
     # Programs that share the cores with torch are slow where its threads wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with ExitStack() as stack:
-        stack.enter_context(_ending_at_sigterm())
-        door = stack.enter_context(_listening_at(host, port))
+        stack.enter_context(_exit_at_sigterm())
+        listener = stack.enter_context(_listen_at(host, port))
         toolbox = stack.enter_context(Toolbox(recipe, progress=download_bar()))
         pipeline = stack.enter_context(Pipeline(recipe, toolbox, idle_seconds=idle_unload * 60))
         pipeline.prepare()
         if not no_hook:
-            places = hook_roots(roots)
-            stack.enter_context(listening(answer_hook(pipeline, places)))
-            click.echo(f"autofix hook may fix files in {' and '.join(map(str, places))}", err=True)
-        limits = Limits(queue, max_mb * 2**20, max_megapixels * 1_000_000, timeout)
-        config = uvicorn.Config(
-            make_app(pipeline, limits, token=token),
-            ws="none",
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=_LAST_SECONDS,
-        )
-        name = f"[{host}]" if ":" in host else host
-        click.echo(f"autofix serve: http://{name}:{door.getsockname()[1]}/docs", err=True)
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[door])
+            stack.enter_context(answering_hook(pipeline, roots, quiet=False))
+        _serve_http(pipeline, listener, host, token=token, **limits)
     return 0
 
 
 @contextmanager
-def _ending_at_sigterm() -> Iterator[None]:
-    """SIGTERM ends it in order: uvicorn does so itself, and then raises the signal again."""
+def answering_hook(pipeline: Pipeline, roots: Sequence[Path], *, quiet: bool) -> Iterator[None]:
+    """While this lasts, `autofix hook` is answered for files in the roots, else the current folder.
+
+    Raises UsageError where that would be every file.
+    """
+    from autofix.frontends.hook import answer_hook
+    from autofix.frontends.ipc import listening
+
+    here = Path.cwd()
+    if not roots and here == Path(here.anchor):
+        raise UsageError(
+            f"from {here} `autofix hook` could reach every file", "name folders with --root"
+        )
+    places = roots or (here,)
+    with listening(answer_hook(pipeline, places)):
+        if not quiet:
+            names = " and ".join(map(str, places))
+            click.echo(f"autofix hook may fix files in {names}", err=True)
+        yield
+
+
+def _import_http() -> None:
+    """Raises UsageError where the libraries for HTTP are missing."""
+    try:
+        import uvicorn  # noqa: F401
+
+        import autofix.frontends.http.app  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"autofix serve needs {error.name}, which is missing", "pip install autofix[serve]"
+        ) from error
+
+
+def _serve_http(
+    pipeline: Pipeline,
+    listener: socket.socket,
+    host: str,
+    *,
+    token: str,
+    queue: int,
+    max_mb: int,
+    max_megapixels: int,
+    timeout: float,
+) -> None:
+    """Answer HTTP until SIGINT or SIGTERM."""
+    import uvicorn
+
+    from autofix.frontends.http.app import Limits, make_app
+
+    limits = Limits(queue, max_mb * 2**20, max_megapixels * 1_000_000, timeout)
+    config = uvicorn.Config(
+        make_app(pipeline, limits, token=token),
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_LAST_SECONDS,
+    )
+    name = f"[{host}]" if ":" in host else host
+    click.echo(f"autofix serve: http://{name}:{listener.getsockname()[1]}/docs", err=True)
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _exit_at_sigterm() -> Iterator[None]:
+    """SIGTERM ends the command in order: uvicorn stops by it, then raises the signal again."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         yield
@@ -138,7 +178,7 @@ def _ending_at_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _listening_at(host: str, port: int) -> socket.socket:
+def _listen_at(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
@@ -149,15 +189,15 @@ def _listening_at(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _token(file: Path | None) -> str:
-    """The token, or "" where there is none."""
+def read_token(file: Path | None) -> str:
+    """The token of the file or of the environment, or "". Raises UsageError for a bad one."""
     try:
-        said = file.read_text(encoding="utf-8") if file else os.environ.get(TOKEN_VARIABLE, "")
+        text = file.read_text(encoding="utf-8") if file else os.environ.get(TOKEN_VARIABLE, "")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"--token-file {file} cannot be read: {error}", "name a text file"
         ) from error
-    token = said.strip()
+    token = text.strip()
     if (file or token) and (len(token) < LEAST_TOKEN or not token.isascii()):
         raise UsageError(
             f"the token has {len(token)} signs", f"it must be {LEAST_TOKEN} or more, in ASCII"
@@ -165,21 +205,14 @@ def _token(file: Path | None) -> str:
     return token
 
 
-def _is_loopback(host: str) -> bool:
+def _check_host(host: str, token: str) -> None:
+    """Raises UsageError where other machines could call without a token."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        is_local = ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
-
-
-def hook_roots(given: Sequence[Path]) -> Sequence[Path]:
-    """Where `autofix hook` may fix files: the current folder if nothing is given.
-
-    Raises UsageError where that would be every file.
-    """
-    here = Path.cwd()
-    if not given and here == Path(here.anchor):
+        is_local = host == "localhost"
+    if not token and not is_local:
         raise UsageError(
-            f"from {here} `autofix hook` could reach every file", "name folders with --root"
+            f"others can reach {host}, so callers need a token",
+            f"put one into ${TOKEN_VARIABLE} or a --token-file, or leave --host out",
         )
-    return given or (here,)

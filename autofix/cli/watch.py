@@ -10,19 +10,23 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 from tqdm import tqdm
 
 from autofix.cli.options import chosen_recipe, recipe_options
-from autofix.cli.pulling import download_bar
-from autofix.cli.reporting import open_jsonl, pictures, show_warnings, tell, tell_unread_prompts
-from autofix.cli.serve import hook_roots
+from autofix.cli.progress import download_bar
+from autofix.cli.reporting import (
+    open_jsonl,
+    pictures_text,
+    report_record,
+    show_warnings,
+    warn_unread_prompts,
+)
+from autofix.cli.serve import answering_hook
 from autofix.errors import AutofixError
 from autofix.frontends.files.batch import Batch, Destination
-from autofix.frontends.hook import answer_hook
-from autofix.frontends.ipc import listening
 from autofix.frontends.watch.watcher import Watcher
 from autofix.imagefiles.files import shown
 from autofix.pipeline.pipeline import Pipeline
@@ -102,41 +106,48 @@ def command(
                 bulk=True,
                 keep_candidates=keep_candidates,
                 idle_seconds=idle_unload * 60,
-                on_unload=lambda: status.note(
+                on_unload=lambda: status.show_status(
                     "waiting for pictures; no model is loaded until one comes"
                 ),
             )
         )
         if serve:
-            stack.enter_context(listening(answer_hook(pipeline, hook_roots(roots))))
+            stack.enter_context(answering_hook(pipeline, roots, quiet=True))
         watcher = Watcher(
             folders,
             Batch(pipeline, Destination(out, out)),
             existing=not no_existing,
             poll=poll,
             patience=patience,
-            note=status.note,
+            note=status.show_status,
         )
         if not quiet:
-            tell_unread_prompts(pipeline)
+            warn_unread_prompts(pipeline)
         lines = open_jsonl(jsonl, stack, append=True)
         stack.enter_context(_stopped_by_signals(watcher))
         watched = ", ".join(shown(folder) for folder in folders)
-        status.note(f"watching {watched}; results in {shown(out)}")
-        try:
-            for record in watcher.run():
-                tell(record, status.counts, lines=lines, verbose=verbose)
-                status.note(f"{len(watcher.arrivals)} waiting", passing=True)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
-            raise AutofixError(
-                "nobody reads what --jsonl - writes any more", "start both again; no result is lost"
-            ) from None
+        status.show_status(f"watching {watched}; results in {shown(out)}")
+        _report_records(watcher, status, lines, verbose=verbose)
     return 0
 
 
+def _report_records(
+    watcher: Watcher, status: _Status, lines: IO[str] | None, *, verbose: bool
+) -> None:
+    """Run the watcher until it is stopped."""
+    try:
+        for record in watcher.run():
+            report_record(record, status.counts, lines=lines, verbose=verbose)
+            status.show_status(f"{len(watcher.arrivals)} waiting", passing=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+        raise AutofixError(
+            "nobody reads what --jsonl - writes any more", "start both again; no result is lost"
+        ) from None
+
+
 class _Status:
-    """What the watcher is at: one line that is drawn anew, or where that cannot be a few lines."""
+    """What the watcher does now: a status line on a terminal, a few lines elsewhere."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.counts: Counter[str] = Counter()
@@ -151,9 +162,9 @@ class _Status:
     def __exit__(self, *exception: object) -> None:
         self._bar.close()
 
-    def note(self, text: str, *, passing: bool = False) -> None:
-        """Say it with what was done so far; `passing`: only where it can be drawn over."""
-        done = f"{pictures(self.counts)}; " if self.counts else ""
+    def show_status(self, text: str, *, passing: bool = False) -> None:
+        """Show a text after the counts; `passing`: only on a terminal, where it is replaced."""
+        done = f"{pictures_text(self.counts)}; " if self.counts else ""
         line = f"autofix watch: {done}{text}"
         self._bar.set_description_str(line)
         if self._lines and not passing:
@@ -165,7 +176,7 @@ def _stopped_by_signals(watcher: Watcher) -> Iterator[None]:
     """SIGTERM and Ctrl-C stop the watcher after the batch in hand; Ctrl-C then stops at once."""
     stopping = False
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop_watcher(number: int, frame: FrameType | None) -> None:
         nonlocal stopping
         if stopping and number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -174,7 +185,7 @@ def _stopped_by_signals(watcher: Watcher) -> Iterator[None]:
 
     names = ("SIGINT", "SIGTERM", "SIGBREAK")
     before = {
-        number: signal.signal(number, stop)
+        number: signal.signal(number, stop_watcher)
         for number in (getattr(signal, name, None) for name in names)
         if number is not None
     }

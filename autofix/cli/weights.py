@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from autofix.cli.pulling import download_bar
+from autofix.cli.progress import download_bar
 from autofix.errors import AutofixError
 from weights.environment import default_store
 from weights.errors import WeightsError
@@ -47,7 +47,7 @@ def verify(names: tuple[str, ...]) -> int:
     with _as_autofix_error():
         store = default_store()
         bad = False
-        for status in _asked(store, names):
+        for status in _verified(store, names):
             bad |= not status.usable and (bool(names) or status.state != "missing")
             detail = f" ({status.detail})" if status.detail else ""
             click.echo(f"{status.name}: {status.state}{detail} {status.where}")
@@ -62,7 +62,7 @@ def path(name: str) -> None:
         click.echo(default_store().path(name, progress=download_bar()))
 
 
-def _asked(store: Store, names: tuple[str, ...]) -> Iterator[Status]:
+def _verified(store: Store, names: tuple[str, ...]) -> Iterator[Status]:
     return iter([store.verify(name) for name in names] if names else store.statuses())
 
 

@@ -27,7 +27,7 @@ def alone(monkeypatch):
         calls.append(([path.name for path in files], changes, recipe))
         yield from ({"status": "done", "input": str(path), "output": None} for path in files)
 
-    monkeypatch.setattr(command, "_alone", note)
+    monkeypatch.setattr(command, "fix_here", note)
     return calls
 
 

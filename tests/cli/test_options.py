@@ -1,6 +1,10 @@
+import re
+from typing import Literal, get_args, get_origin
+
 import pytest
 
-from autofix.cli.options import chosen_recipe, recipe_options
+from autofix.cli.options import FLAGS, OPTIONS, chosen_recipe, recipe_options
+from autofix.settings.recipe import Recipe
 
 
 @pytest.fixture
@@ -56,3 +60,39 @@ def test_every_command_with_a_recipe_takes_settings(command):
 
     parameters = importlib.import_module(f"autofix.cli.{command}").command.params
     assert "--set" in [option for parameter in parameters for option in parameter.opts]
+
+
+HELP_OF_KEYS = [(key, text) for key, _, text in OPTIONS.values()] + [
+    (key, text) for keys, _, text in FLAGS.values() for key in keys
+]
+
+
+def field_of(key):
+    section, _, name = key.partition(".")
+    field = Recipe.model_fields[section]
+    return field.annotation.model_fields[name] if name else field
+
+
+def numbers_in(text):
+    """Numbers and counters, with their signs: seed + n - 1 has 1, n, and a minus before 1."""
+    return set(re.findall(r"[-+] \d+|\b\d+(?:\.\d+)?\b", text))
+
+
+@pytest.mark.parametrize(("key", "text"), HELP_OF_KEYS, ids=[key for key, _ in HELP_OF_KEYS])
+def test_help_agrees_with_the_description_of_its_recipe_key(key, text):
+    field = field_of(key)
+    assert numbers_in(text) <= numbers_in(field.description)
+    if "seed" in text.lower() and "+" in text:
+        assert re.search(r"seed [^.]*", text)[0] == re.search(r"seed [^.]*", field.description)[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (key, text)
+        for key, text in HELP_OF_KEYS
+        if get_origin(field_of(key).annotation) is Literal and key not in {"check.enabled"}
+    ],
+)
+def test_help_names_every_choice_of_its_recipe_key(key, text):
+    assert [choice for choice in get_args(field_of(key).annotation) if choice not in text] == []

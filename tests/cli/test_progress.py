@@ -53,16 +53,19 @@ def test_on_a_terminal_the_bar_counts_pictures_and_faces(monkeypatch):
 
 def test_reasons_that_differ_in_figures_alone_are_one():
     reasons = Reasons()
-    reasons.add(record(("kept", "score 0.61 under 0.7"), FIXED))
-    reasons.add(record(("kept", "score 0.2 under 0.7"), ("skipped", "too large")))
-    assert list(reasons.lines()) == ["  2 kept: score 0.61 under 0.7", "  1 skipped: too large"]
+    reasons.add_record(record(("kept", "score 0.61 under 0.7"), FIXED))
+    reasons.add_record(record(("kept", "score 0.2 under 0.7"), ("skipped", "too large")))
+    assert list(reasons.summary_lines()) == [
+        "  2 kept: score 0.61 under 0.7",
+        "  1 skipped: too large",
+    ]
 
 
 def test_only_the_most_frequent_reasons_are_shown():
     reasons = Reasons()
     for name in "abcdefg":
-        reasons.add(record(("skipped", name)))
-    *_, fifth, last = reasons.lines()
+        reasons.add_record(record(("skipped", name)))
+    *_, fifth, last = reasons.summary_lines()
     assert fifth.startswith("  1 skipped")
     assert last == "  and 2 other reasons (--jsonl tells all)"
 
@@ -73,6 +76,6 @@ def test_the_time_is_told_by_stage(monkeypatch):
     timing.seconds["detect"] = 1.5
     monkeypatch.setattr(Timing, "wall", property(lambda self: 8.0))
     assert where_time_went(timing, 16) == (
-        "time: 8.0 s, 2.00 faces/s; at once: decode 0.0, detect 1.5, inpaint 6.0, check 0.0, "
-        "blend 0.0, encode 0.0 s; model idle 25 %"
+        "time: 8.0 s, 2.00 faces/s; at once: decode 0.0, detect 1.5, crop 0.0, inpaint 6.0, "
+        "check 0.0, blend 0.0, encode 0.0 s; model idle 25 %"
     )

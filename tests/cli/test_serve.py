@@ -122,7 +122,7 @@ def test_a_missing_package_is_named_with_its_remedy(place, autofix, monkeypatch)
 
 
 def test_the_token_may_be_in_the_environment(place, monkeypatch):
-    from autofix.cli.serve import _token
+    from autofix.cli.serve import read_token
 
     monkeypatch.setenv("AUTOFIX_TOKEN", " a-token-of-many-signs\n")
-    assert _token(None) == "a-token-of-many-signs"
+    assert read_token(None) == "a-token-of-many-signs"
