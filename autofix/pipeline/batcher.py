@@ -120,7 +120,7 @@ class Batcher(Generic[Given, Made]):
         with self._changed:
             self._closed = True
             for call in [*self._waiting]:
-                self._end(call, CancelledError())
+                self._end_call(call, CancelledError())
             self._changed.notify_all()
         for thread in self._threads if wait else ():
             thread.join()
@@ -132,12 +132,12 @@ class Batcher(Generic[Given, Made]):
         with self._changed:
             for number in range(count if not self._threads else 0):
                 thread = threading.Thread(
-                    target=self._work, name=f"autofix-{self._name}-{number}", daemon=True
+                    target=self._work_on_batches, name=f"autofix-{self._name}-{number}", daemon=True
                 )
                 self._threads.append(thread)
                 thread.start()
 
-    def _work(self) -> None:
+    def _work_on_batches(self) -> None:
         self._set_up_worker()
         while batch := self._next_batch():
             started = time.perf_counter()
@@ -214,13 +214,13 @@ class Batcher(Generic[Given, Made]):
         call.seconds += seconds
         call.missing -= 1
         if isinstance(result, _Raised):
-            self._end(call, result.error)
+            self._end_call(call, result.error)
             return
         call.results[item.place] = result
         if not call.missing:
-            self._end(call)
+            self._end_call(call)
 
-    def _end(self, call: _Call[Made], error: BaseException | None = None) -> None:
+    def _end_call(self, call: _Call[Made], error: BaseException | None = None) -> None:
         self._waiting.remove(call)
         if error is not None:
             call.future.set_exception(error)

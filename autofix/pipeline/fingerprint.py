@@ -20,16 +20,16 @@ def files_identity(recipe: Recipe) -> str:
     What is not there is left out: whoever opens it says so. Weights from the manifest have one
     content for each version of autofix, and LoRAs that a picture's own prompt names are its own.
     """
-    files = [identity(path) for one in recipe.each for path in _files(one)]
+    files = [identity(path) for one in recipe.each for path in _named_files(one)]
     names = [name for one in recipe.each for name in one.detect.detectors]
-    return " ".join(filter(None, [*files, *map(_plugin, names)]))
+    return " ".join(filter(None, [*files, *map(_plugin_detector, names)]))
 
 
-def _plugin(name: str) -> str:
+def _plugin_detector(name: str) -> str:
     return plugin_identity("autofix.detectors", name)
 
 
-def _files(recipe: Recipe) -> Iterator[Path]:
+def _named_files(recipe: Recipe) -> Iterator[Path]:
     named: list[tuple[Kind, str]] = [
         ("detector", given.removeprefix("scripted:")) for given in recipe.detect.detectors
     ]

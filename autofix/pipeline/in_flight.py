@@ -112,7 +112,7 @@ class InFlight:
                         except StopIteration:
                             more = False
                         else:
-                            future.add_done_callback(self._announce)
+                            future.add_done_callback(self._announce_change)
                             pending.append(future)
                     self.wait_until(lambda: not pending or pending[0].done() or has_room())
                 if pending and pending[0].done():
@@ -139,8 +139,8 @@ class InFlight:
             self._submitted += 1
             if self._timer is not None:
                 self._timer.cancel()
-        done = self._threads.submit(self._run, ticket, fix)
-        ticket.future.add_done_callback(self._announce)
+        done = self._threads.submit(self._run_in_thread, ticket, fix)
+        ticket.future.add_done_callback(self._announce_change)
         done.add_done_callback(partial(_pass_on, ticket.future))
         return ticket.future
 
@@ -150,7 +150,7 @@ class InFlight:
             if self._idle_seconds and not self.count and not self._submitted and not self.closed:
                 if self._timer is not None:
                     self._timer.cancel()
-                self._timer = threading.Timer(self._idle_seconds, self._unload)
+                self._timer = threading.Timer(self._idle_seconds, self._call_on_idle)
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -162,7 +162,7 @@ class InFlight:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _run(self, ticket: Ticket, fix: Callable[[Ticket], Outcome]) -> Outcome:
+    def _run_in_thread(self, ticket: Ticket, fix: Callable[[Ticket], Outcome]) -> Outcome:
         with self.changed:
             self.changed.wait_for(lambda: self.count < self.limit)
             self._submitted -= 1
@@ -176,11 +176,11 @@ class InFlight:
                 self.changed.notify_all()
                 self.rest()
 
-    def _announce(self, done: Future[Any]) -> None:
+    def _announce_change(self, done: Future[Any]) -> None:
         with self.changed:
             self.changed.notify_all()
 
-    def _unload(self) -> None:
+    def _call_on_idle(self) -> None:
         with self.changed:
             if not self.count and not self._submitted:
                 self._on_idle()

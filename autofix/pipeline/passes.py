@@ -105,7 +105,7 @@ class Pass:
         return tuple(
             self._skip_unfit(
                 picture,
-                replace(each, pass_index=self.index, strength=self._strength(each, picture)),
+                replace(each, pass_index=self.index, strength=self._strength_of(each, picture)),
             )
             for each in regions
         )
@@ -140,7 +140,7 @@ class Pass:
         for cycle, index in wave:
             region = regions[index]
             if cycle > 0:
-                strength = self._strength(region, picture, cycle=cycle)
+                strength = self._strength_of(region, picture, cycle=cycle)
                 if done[index].status != "fixed" or strength == 0:
                     continue
                 region = replace(region, strength=strength, seed=region.seed + cycle * CYCLE_SEED)
@@ -152,9 +152,9 @@ class Pass:
     ) -> list[Candidate]:
         """Every candidate of the regions, with its crop; those of one region side by side."""
         return [
-            self._crop(picture, candidate, windows[candidate.index])
+            self._crop_candidate(picture, candidate, windows[candidate.index])
             for region in regions
-            for candidate in self._candidates(region)
+            for candidate in self._candidate_regions(region)
         ]
 
     def next_attempt(self, region: Region) -> Region:
@@ -197,20 +197,20 @@ class Pass:
             best = max(made, key=lambda each: each.rank)
             if best.refusal and not last:
                 continue
-            previews = self._previews(picture, best, made)
+            previews = self._candidate_previews(picture, best, made)
             if not best.refusal:
-                picture = self._blend(picture, best)
+                picture = self._blend_candidate(picture, best)
             status: Status = "kept" if best.refusal else "fixed"
             results[index] = RegionResult(
                 best.region, status, best.refusal, best.window, best.findings, previews
             )
         return picture, results
 
-    def _candidates(self, region: Region) -> Iterator[Region]:
+    def _candidate_regions(self, region: Region) -> Iterator[Region]:
         for number in range(self.recipe.inpaint.candidates):
             yield replace(region, seed=region.seed + number * CANDIDATE_SEED)
 
-    def _crop(self, picture: Picture, region: Region, window: Window) -> Candidate:
+    def _crop_candidate(self, picture: Picture, region: Region, window: Window) -> Candidate:
         settings = self.recipe.crop
         try:
             if settings.upscaler == "lanczos":
@@ -222,7 +222,7 @@ class Pass:
             return Candidate(region, window, error=str(error))
         return Candidate(region, window, made)
 
-    def _strength(self, region: Region, picture: Picture, *, cycle: int = 0) -> float:
+    def _strength_of(self, region: Region, picture: Picture, *, cycle: int = 0) -> float:
         return strength_of(
             region.detection, picture.size_wh, self.recipe.inpaint, self.info, cycle=cycle
         )
@@ -242,16 +242,16 @@ class Pass:
         reason = unfit(self.window(picture, region), picture.size_wh, self.recipe.crop)
         return region.skipped(reason) if reason else region
 
-    def _previews(
+    def _candidate_previews(
         self, picture: Picture, best: Candidate, made: Sequence[Candidate]
     ) -> tuple[Picture, ...]:
         """The picture with each candidate in it, the best first, where they are to be kept."""
         if not self._keep_candidates:
             return ()
         ranked = [best, *(each for each in made if each is not best)]
-        return tuple(self._blend(picture, each) for each in ranked if _is_finite(each))
+        return tuple(self._blend_candidate(picture, each) for each in ranked if _is_finite(each))
 
-    def _blend(self, picture: Picture, candidate: Candidate) -> Picture:
+    def _blend_candidate(self, picture: Picture, candidate: Candidate) -> Picture:
         assert candidate.patch is not None
         return blend(picture, candidate.patch, self.recipe.blend)
 

@@ -72,7 +72,7 @@ class Pipeline:
         self._bulk = bulk
         self._keep_candidates = keep_candidates
         self._on_unload = on_unload
-        self.in_flight = InFlight(idle_seconds=idle_seconds, on_idle=self._unload)
+        self.in_flight = InFlight(idle_seconds=idle_seconds, on_idle=self._unload_models)
         self._passes: dict[str, tuple[Pass, ...]] = {}
         self._lock = threading.Lock()
         self._cores = _Cores()
@@ -214,7 +214,7 @@ class Pipeline:
         generation = read_generation(picture.source)
         results: list[RegionResult] = []
         for one in self.passes(recipe):
-            detections = self._detect(one, picture, ticket, spent)
+            detections = self._detect_batched(one, picture, ticket, spent)
             regions = one.choose_regions(picture, detections, generation)
             windows = one.windows(picture, regions)
             done = {each.index: RegionResult(each, "skipped", each.skip) for each in regions}
@@ -224,8 +224,8 @@ class Pipeline:
                     last = attempt == one.attempts - 1
                     with spent.on("crop"):
                         candidates = one.crop_candidates(picture, to_fix, windows)
-                    candidates = self._inpaint(one, candidates, ticket, spent)
-                    candidates = self._check(one, candidates, ticket, spent)
+                    candidates = self._inpaint_batched(one, candidates, ticket, spent)
+                    candidates = self._check_batched(one, candidates, ticket, spent)
                     with spent.on("blend"):
                         picture, ended = one.blend_passing(picture, candidates, last=last)
                     _add_results(done, ended)
@@ -234,7 +234,7 @@ class Pipeline:
         outcome = Outcome(picture, tuple(results), spent.seconds)
         return _with_record(outcome, recipe or self.recipe)
 
-    def _detect(
+    def _detect_batched(
         self, one: Pass, picture: Picture, ticket: Ticket, spent: PictureTime
     ) -> tuple[Detection, ...]:
         (found,), seconds = self._detection.make(
@@ -243,7 +243,7 @@ class Pipeline:
         spent.seconds += seconds
         return found
 
-    def _inpaint(
+    def _inpaint_batched(
         self, one: Pass, candidates: Sequence[Candidate], ticket: Ticket, spent: PictureTime
     ) -> list[Candidate]:
         """The candidates, each with its patch, or with the reason why it has none."""
@@ -257,7 +257,7 @@ class Pipeline:
             each if each.crop is None else each.with_answer(next(answers)) for each in candidates
         ]
 
-    def _check(
+    def _check_batched(
         self, one: Pass, candidates: Sequence[Candidate], ticket: Ticket, spent: PictureTime
     ) -> list[Candidate]:
         """The candidates, those with a patch with its findings."""
@@ -308,7 +308,7 @@ class Pipeline:
             raise error
         return error
 
-    def _unload(self) -> None:
+    def _unload_models(self) -> None:
         self.toolbox.close()
         self._on_unload()
 

@@ -23,7 +23,7 @@ Group = Literal["autofix.engines", "autofix.detectors"]
 def find_plugin(group: Group, name: str) -> Callable[[Any], Any] | None:
     """What an entry point of this name leads to, or None. Raises UsageError."""
     for point in entry_points(group=group, name=name):
-        return _load(point)
+        return _load_point(point)
     return None
 
 
@@ -39,7 +39,7 @@ def plugin_identity(group: Group, name: str) -> str:
     return ""
 
 
-def _load(point: EntryPoint) -> Callable[[Any], Any]:
+def _load_point(point: EntryPoint) -> Callable[[Any], Any]:
     try:
         found = point.load()
     except (ImportError, AttributeError) as error:

@@ -125,11 +125,11 @@ class Toolbox:
     @property
     def info(self) -> ModelInfo:
         """What is known of the recipe's model without its weights. Raises UsageError."""
-        return self._probe.info
+        return self._weightless_engine.info
 
     def check(self) -> None:
         """Raises UsageError where the model cannot obey the recipe. Loads no weights."""
-        self._probe.check(self.recipe)
+        self._weightless_engine.check(self.recipe)
 
     @property
     def store(self) -> Store:
@@ -198,7 +198,7 @@ class Toolbox:
         """
         if self.recipe.device.batch_size != "auto":
             return self.recipe.device.batch_size
-        if self._on_cpu or owns_memory(self._probe):
+        if self._on_cpu or owns_memory(self._weightless_engine):
             return 1
         key = (self.engine_key, size_wh, self.recipe.inpaint.control)
         if key not in self._shared.batch_sizes:
@@ -215,7 +215,9 @@ class Toolbox:
             return cancellations_of(self._engine)
         plugins = plugin_names("autofix.engines")
         passes = [one for one in self.recipe.each if one.model.name in plugins]
-        return tuple(kind for one in passes for kind in cancellations_of(self.using(one)._probe))
+        return tuple(
+            kind for one in passes for kind in cancellations_of(self.using(one)._weightless_engine)
+        )
 
     @property
     def _on_cpu(self) -> bool:
@@ -226,7 +228,7 @@ class Toolbox:
         return device_and_dtype(self.recipe.device)[0].startswith("cpu")
 
     @property
-    def _probe(self) -> Engine:
+    def _weightless_engine(self) -> Engine:
         """An engine without weights, for questions that must not wait for a batch."""
         probes = self._shared.probes
         with self._shared.lock:
@@ -252,7 +254,7 @@ class Toolbox:
             if make := find_plugin("autofix.detectors", given):
                 detector: Detector = make(settings)
             else:
-                detector = open_detector(*self._locate(given), settings=settings)
+                detector = open_detector(*self._locate_detector(given), settings=settings)
             if self.recipe.mask.shape == "outline":
                 detector = Outlined(detector, FaceMesh(self.store.path(FACE_MESH)))
             return Turned(detector) if self.recipe.detect.turns else detector
@@ -261,7 +263,7 @@ class Toolbox:
         except WeightsError as error:
             raise DetectorSetupError(error.problem, error.advice) from error
 
-    def _locate(self, given: str) -> tuple[str, Path]:
+    def _locate_detector(self, given: str) -> tuple[str, Path]:
         if given.startswith("scripted:"):
             return "scripted", Path(given.removeprefix("scripted:"))
         path = Path(given).expanduser()
@@ -307,12 +309,12 @@ class Toolbox:
             except WeightsError as error:
                 raise ModelError(error.problem, error.advice) from error
             return DiffusionEngine(folder, self.recipe)
-        source = self._source(given, weights=weights)
+        source = self._locate_model(given, weights=weights)
         if source.kind == "restoration":
             return RestorationEngine(source.path, self.recipe)
         return DiffusionEngine(source, self.recipe)
 
-    def _source(self, given: str, *, weights: bool) -> Source:
+    def _locate_model(self, given: str, *, weights: bool) -> Source:
         """Where a model is; one of a hub is fetched, or its configs alone."""
         try:
             return resolve(

@@ -85,11 +85,13 @@ class ModelFolders:
                 f"{kind} {name!r} is no name inside the models folders",
                 "give a file's name without the folders above it",
             )
-        for root in self._roots(kind):
+        for root in self._kind_folders(kind):
             if found := [
-                path for path in _models(root, SUFFIXES[kind]) if wanted in _called(path, root)
+                path
+                for path in _models_below(root, SUFFIXES[kind])
+                if wanted in _names_of(path, root)
             ]:
-                return min(found, key=lambda path: _rank(path, kind))
+                return min(found, key=lambda path: _suffix_rank(path, kind))
         return None
 
     def named(self, kind: Kind, given: str) -> Path | None:
@@ -100,7 +102,11 @@ class ModelFolders:
 
     def files(self, kind: Kind) -> Iterator[Path]:
         """All files and diffusers folders of a kind, in the order of the folders."""
-        return (path for root in self._roots(kind) for path in _models(root, SUFFIXES[kind]))
+        return (
+            path
+            for root in self._kind_folders(kind)
+            for path in _models_below(root, SUFFIXES[kind])
+        )
 
     def known(self, kind: Kind) -> list[str]:
         """The names of all there is of a kind, sorted."""
@@ -109,14 +115,14 @@ class ModelFolders:
         stems = (path.name if path.is_dir() else path.stem for path in found)
         return sorted({*stems, *(short if kind == "checkpoint" else ())})
 
-    def _roots(self, kind: Kind) -> Iterator[Path]:
+    def _kind_folders(self, kind: Kind) -> Iterator[Path]:
         """Where files of a kind are, in the order of the folders."""
         for folder in self.folders:
             places = [folder, folder / "models"]
-            if any(_inside(place, every) for place in places for every in SUBFOLDERS):
+            if any(_subfolders(place, every) for place in places for every in SUBFOLDERS):
                 if kind == "embedding" and folder.name.casefold() == "models":
                     places.append(folder.parent)  # A1111 has its embeddings beside its models
-                yield from (root for place in places for root in _inside(place, kind))
+                yield from (root for place in places for root in _subfolders(place, kind))
             elif folder.is_dir():
                 yield folder
 
@@ -139,39 +145,41 @@ def model_folders() -> ModelFolders:
             f"[models] in {path} does not hold",
             'it takes folders = ["PATH", ...] and short names: dream = "PATH"',
         )
-    names = {key: _model(path, each) for key, each in section.items() if key != "folders"}
-    return ModelFolders(names, tuple(_from(path, each) for each in folders))
+    names = {key: _path_or_hub_id(path, each) for key, each in section.items() if key != "folders"}
+    return ModelFolders(names, tuple(_path_in_config(path, each) for each in folders))
 
 
-def _from(config: Path, text: str) -> Path:
+def _path_in_config(config: Path, text: str) -> Path:
     return config.parent / Path(os.path.expandvars(text)).expanduser()
 
 
-def _model(config: Path, text: str) -> str:
+def _path_or_hub_id(config: Path, text: str) -> str:
     """A path that is there, else the text as it is: a hub id, or a path to complain about."""
-    path = _from(config, text)
+    path = _path_in_config(config, text)
     return str(path) if path.exists() or text.startswith(("~", "$", ".")) else text
 
 
-def _inside(place: Path, kind: Kind) -> list[Path]:
+def _subfolders(place: Path, kind: Kind) -> list[Path]:
     """The subfolders that hold files of a kind, however they are capitalised."""
     found = []
     for wanted in SUBFOLDERS[kind]:
         step = [place]
         for part in wanted.split("/"):
-            step = [each for one in step for each in _folders(one) if each.name.casefold() == part]
+            step = [
+                each for one in step for each in _folders_in(one) if each.name.casefold() == part
+            ]
         found += step
     return found
 
 
-def _folders(place: Path) -> list[Path]:
+def _folders_in(place: Path) -> list[Path]:
     try:
         return sorted(each for each in place.iterdir() if each.is_dir())
     except OSError:
         return []
 
 
-def _models(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+def _models_below(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Files and diffusers folders below a folder, through links, each real folder once."""
     seen: set[str] = set()
     for place, folders, files in os.walk(root, followlinks=True):
@@ -187,7 +195,7 @@ def _models(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(files) if name.lower().endswith(suffixes))
 
 
-def _called(path: Path, root: Path) -> set[str]:
+def _names_of(path: Path, root: Path) -> set[str]:
     """What a model is called: its name, or its path from the kind's folder on; no suffix needed."""
     names = {path.name, path.relative_to(root).as_posix()}
     if not path.is_dir():
@@ -195,7 +203,7 @@ def _called(path: Path, root: Path) -> set[str]:
     return {name.casefold() for name in names}
 
 
-def _rank(path: Path, kind: Kind) -> tuple[int, int, str]:
+def _suffix_rank(path: Path, kind: Kind) -> tuple[int, int, str]:
     suffix = path.suffix.lower()
     order = SUFFIXES[kind].index(suffix) if suffix in SUFFIXES[kind] and path.is_file() else -1
     return order, len(path.parts), str(path)

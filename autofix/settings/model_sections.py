@@ -39,12 +39,12 @@ class Control(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, given: Any) -> Any:
+    def _parse_short_form(cls, given: Any) -> Any:
         parts = _CONTROL.fullmatch(given) if isinstance(given, str) else None
         return {k: v for k, v in parts.groupdict().items() if v} if parts else given
 
     @model_validator(mode="after")
-    def _acts(self) -> Control:
+    def _check_range(self) -> Control:
         if self.end < self.start:
             raise ValueError(f"end ({self.end}) must not be less than start ({self.start})")
         return self

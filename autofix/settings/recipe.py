@@ -163,7 +163,7 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden" and ".".join(place) in RENAMED:
         return f"{'.'.join(place)}, which is called {RENAMED['.'.join(place)]} now"
     if problem["type"] == "extra_forbidden":
-        known = _known(tuple(place[:-1]))
+        known = _known_keys(tuple(place[:-1]))
         near = difflib.get_close_matches(place[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"{'.'.join(place)}, which does not exist ({hint})"
@@ -177,7 +177,7 @@ def _first_problem(error: ValidationError) -> str:
     return f"{name} to {problem['input']!r}, which does not hold: {message}"
 
 
-def _known(place: tuple[str, ...]) -> list[str]:
+def _known_keys(place: tuple[str, ...]) -> list[str]:
     fields: Any = Recipe.model_fields
     for part in place:
         fields = fields[part].annotation.model_fields

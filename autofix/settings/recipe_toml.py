@@ -37,7 +37,7 @@ def load(name_or_file: str) -> Recipe:
     another. Raises RecipeError where there is no such recipe, it is no TOML, or a setting does not
     hold, and UsageError for a config file that does not hold.
     """
-    data = _complete(_path(name_or_file), name_or_file, above=())
+    data = _read_with_base(_recipe_path(name_or_file), name_or_file, above=())
     return parse(data, origin=f"recipe {name_or_file!r}")
 
 
@@ -49,14 +49,14 @@ def build(data: Mapping[str, Any], *, origin: str) -> Recipe:
 def differences(recipe: Recipe) -> dict[str, Any]:
     """What a recipe file must set for this recipe: where it differs from recipe face."""
     base = parse(_shipped_data(BASE), origin=f"recipe {BASE!r}").model_dump(mode="json")
-    return _differing(recipe.model_dump(mode="json"), {**base, "description": ""})
+    return _differing_keys(recipe.model_dump(mode="json"), {**base, "description": ""})
 
 
-def _differing(data: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+def _differing_keys(data: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, Mapping):
-            value = _differing(value, base[key])
+            value = _differing_keys(value, base[key])
         if value != base[key] and value != {}:
             found[key] = value
     return found
@@ -67,7 +67,7 @@ def _shipped_data(name: str) -> dict[str, Any]:
     return {"name": name, **tomllib.loads(path.read_text(encoding="utf-8"))}
 
 
-def _path(name_or_file: str, *, beside: Path | None = None) -> Path:
+def _recipe_path(name_or_file: str, *, beside: Path | None = None) -> Path:
     """The file of a recipe. Raises RecipeError."""
     path = SHIPPED / f"{name_or_file}.toml"
     if re.fullmatch(r"[\w-]+", name_or_file) and path.is_file():
@@ -82,13 +82,13 @@ def _path(name_or_file: str, *, beside: Path | None = None) -> Path:
     )
 
 
-def _complete(path: Path, shown: str, *, above: tuple[Path, ...]) -> dict[str, Any]:
+def _read_with_base(path: Path, shown: str, *, above: tuple[Path, ...]) -> dict[str, Any]:
     """A recipe file's data over those of its base, and so on up to recipe face."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"recipe {shown!r} cannot be read: {error}", "mend the file") from error
-    for setting in _trusting(data):
+    for setting in _trusted_sections(data):
         raise RecipeError(
             f"recipe {shown!r} sets {setting}, which no file can",
             "give --trust-pickle if you trust the makers of the model files, for they can run code",
@@ -101,13 +101,13 @@ def _complete(path: Path, shown: str, *, above: tuple[Path, ...]) -> dict[str, A
         raise RecipeError(
             f"recipe {shown!r} sets base to {base!r}", 'it takes a name: base = "face"'
         )
-    found = _path(base, beside=path.parent)
+    found = _recipe_path(base, beside=path.parent)
     if found in above:
         raise RecipeError(f"recipe {shown!r} has itself as its base", "name another base")
-    return merge(_complete(found, base, above=(*above, path)), data)
+    return merge(_read_with_base(found, base, above=(*above, path)), data)
 
 
-def _trusting(data: Mapping[str, Any]) -> Iterator[str]:
+def _trusted_sections(data: Mapping[str, Any]) -> Iterator[str]:
     """Where a recipe's data ask that model files may run code: a stranger may have written them."""
     passes = data.get("passes")
     for each in (data, *(passes if isinstance(passes, list) else ())):
@@ -123,31 +123,31 @@ def shipped() -> list[str]:
 
 def to_toml(recipe: Recipe) -> str:
     """The whole recipe as TOML, each setting under a comment that says what it means."""
-    lines = [*_settings(recipe)]
+    lines = [*_setting_lines(recipe)]
     for key in type(recipe).model_fields:
         if isinstance(section := getattr(recipe, key), Section):
             lines += [
                 "",
                 f"[{key}]  # {(type(section).__doc__ or '').strip()}",
-                *_settings(section),
+                *_setting_lines(section),
             ]
-    lines += ["", *_described(type(recipe).model_fields["passes"])]
+    lines += ["", *_description_lines(type(recipe).model_fields["passes"])]
     if recipe.passes:
         lines += tomli_w.dumps({"passes": recipe.passes}).splitlines()
     return "\n".join(lines) + "\n"
 
 
-def _settings(section: Section) -> Iterator[str]:
+def _setting_lines(section: Section) -> Iterator[str]:
     """Every plain setting of a section, with its comment."""
     data = section.model_dump(mode="json")
     for key, field in type(section).model_fields.items():
         if isinstance(getattr(section, key), Section) or key == "passes":
             continue
-        yield from _described(field)
+        yield from _description_lines(field)
         yield f"{key} = {json.dumps(data[key], ensure_ascii=False)}"
 
 
-def _described(field: FieldInfo) -> Iterator[str]:
+def _description_lines(field: FieldInfo) -> Iterator[str]:
     choices = [repr(c) for c in get_args(field.annotation) if isinstance(c, str) and c != "auto"]
     suffix = f" One of {', '.join(choices)}." if len(choices) > 1 else ""
     yield from textwrap.wrap(

@@ -66,16 +66,16 @@ def check(
     """
     if not settings.enabled:
         return [() for _ in patches]
-    findings = [_measured(patch, settings) for patch in patches]
+    findings = [_measure_patch(patch, settings) for patch in patches]
     sound = [index for index, each in enumerate(findings) if each[0].passed]
     for name, detector in detectors.items():
         own = [i for i in sound if patches[i].crop.region.detection.detector == name]
-        placed = _placed([patches[i] for i in own], detector, settings)
+        placed = _detect_again([patches[i] for i in own], detector, settings)
         for index, more in zip(own, placed, strict=True):
             findings[index] += more
     if identity is not None:
         for index in sound:
-            findings[index] += (_identity(patches[index], identity, settings),)
+            findings[index] += (_identity_finding(patches[index], identity, settings),)
     return findings
 
 
@@ -92,70 +92,78 @@ def score(findings: Sequence[Finding]) -> float:
     """
     if not all(finding.passed for finding in findings):
         return 0.0
-    margins = [_margin(finding) for finding in findings if finding.name != "finite"]
+    margins = [_margin_of(finding) for finding in findings if finding.name != "finite"]
     return float(np.mean(margins)) if margins else 1.0
 
 
-def _margin(finding: Finding) -> float:
+def _margin_of(finding: Finding) -> float:
     """How far a passed finding is from its bound, in parts of the greater of both, 0 to 1."""
     greatest = max(abs(finding.value), abs(finding.threshold))
     return min(abs(finding.value - finding.threshold) / greatest, 1.0) if greatest else 0.0
 
 
-def _bounded(name: str, value: float, setting: str, settings: Check, what: str) -> Finding:
+def _bounded_finding(name: str, value: float, setting: str, settings: Check, what: str) -> Finding:
     """A finding against a setting whose own name says which way it bounds: min_... or max_..."""
     bound = float(getattr(settings, setting))
     passed = value >= bound if setting.startswith("min_") else value <= bound
     return Finding(name, value, bound, passed, f"{what} ({name} {value:.2f}, {setting} {bound:g})")
 
 
-def _measured(patch: Patch, settings: Check) -> tuple[Finding, ...]:
+def _measure_patch(patch: Patch, settings: Check) -> tuple[Finding, ...]:
     """The tests that need nothing but the patch's own values and the crop's."""
     finite = float(np.isfinite(patch.pixels).mean())
     found = Finding("finite", finite, 1.0, finite == 1.0, f"{1 - finite:.1%} of it is not a number")
     if not found.passed:
         return (found,)
-    return (found, *_levels(patch, settings), *_alike(patch, settings))
+    return (found, *_level_findings(patch, settings), *_likeness_findings(patch, settings))
 
 
-def _levels(patch: Patch, settings: Check) -> tuple[Finding, ...]:
+def _level_findings(patch: Patch, settings: Check) -> tuple[Finding, ...]:
     inside = patch.paste_mask > 127
     inside = inside if inside.any() else np.ones_like(inside)
     new, old = np.clip(patch.pixels[inside], 0, 1) * 255, patch.crop.pixels[inside]
     spread = float(new.mean(axis=1).std())
-    clipped = max(_clipped(new) - _clipped(old), 0.0)
+    clipped = max(_clipped_share(new) - _clipped_share(old), 0.0)
     return (
-        _bounded("spread", spread, "min_spread", settings, "it is flat or black"),
-        _bounded("clipped", clipped, "max_clipped", settings, "it is burnt out or black"),
+        _bounded_finding("spread", spread, "min_spread", settings, "it is flat or black"),
+        _bounded_finding("clipped", clipped, "max_clipped", settings, "it is burnt out or black"),
     )
 
 
-def _clipped(levels: NDArray[Any]) -> float:
+def _clipped_share(levels: NDArray[Any]) -> float:
     """The share of values at either end of the range."""
     return float(((levels < 2) | (levels > 253)).mean())
 
 
-def _alike(patch: Patch, settings: Check) -> tuple[Finding, ...]:
+def _likeness_findings(patch: Patch, settings: Check) -> tuple[Finding, ...]:
     """Colour, seam and structure, against the crop."""
-    box = _at_work(patch.crop.window, patch.crop.region.detection.box_xyxy)
+    box = _box_at_work(patch.crop.window, patch.crop.region.detection.box_xyxy)
     raw, scale = pair_of(patch, box[2] - box[0])
     change, off = drift(raw)
     pair = raw.shifted(change)
     findings = (
-        _bounded("drift", off, "max_drift", settings, "its colours are off"),
-        _bounded("ring", rim_difference(pair), "max_ring", settings, "its rim has other colours"),
-        _bounded("seam", seam(pair), "max_seam", settings, "its rim would show"),
+        _bounded_finding("drift", off, "max_drift", settings, "its colours are off"),
+        _bounded_finding(
+            "ring", rim_difference(pair), "max_ring", settings, "its rim has other colours"
+        ),
+        _bounded_finding("seam", seam(pair), "max_seam", settings, "its rim would show"),
     )
     if not _same_face(patch, settings):
         return findings
-    eyes = np.array(_eyes(patch, box)) * scale
+    eyes = np.array(_eye_positions(patch, box)) * scale
     colour = colour_difference(pair)
     return (
         *findings,
-        _bounded("colour", colour, "max_colour", settings, "a part of it has another colour"),
-        _bounded("structure", structure(pair), "min_structure", settings, "it is another face"),
-        _bounded("peak", peak(pair), "max_peak", settings, "one part of it became another"),
-        _bounded("eyes", eyes_error(pair, eyes), "max_eyes", settings, "its eyes are others"),
+        _bounded_finding(
+            "colour", colour, "max_colour", settings, "a part of it has another colour"
+        ),
+        _bounded_finding(
+            "structure", structure(pair), "min_structure", settings, "it is another face"
+        ),
+        _bounded_finding("peak", peak(pair), "max_peak", settings, "one part of it became another"),
+        _bounded_finding(
+            "eyes", eyes_error(pair, eyes), "max_eyes", settings, "its eyes are others"
+        ),
     )
 
 
@@ -164,7 +172,7 @@ def _same_face(patch: Patch, settings: Check) -> bool:
     return settings.likeness != "off" and "face" in patch.crop.region.detection.label.lower()
 
 
-def _eyes(patch: Patch, box: Box) -> tuple[Point, Point]:
+def _eye_positions(patch: Patch, box: Box) -> tuple[Point, Point]:
     """Where the original's eyes are at working size: by its landmarks, else as most faces'."""
     detection, window = patch.crop.region.detection, patch.crop.window
     right, left = detection.landmark("right_eye"), detection.landmark("left_eye")
@@ -175,46 +183,48 @@ def _eyes(patch: Patch, box: Box) -> tuple[Point, Point]:
     return (box[0] + right_x * wide, down), (box[0] + left_x * wide, down)
 
 
-def _placed(
+def _detect_again(
     patches: Sequence[Patch], detector: Detector, settings: Check
 ) -> list[tuple[Finding, ...]]:
     """What the detector says of each patch: it looks before and after, all in one call."""
-    pixels = [patch.crop.pixels for patch in patches] + [_preview(patch) for patch in patches]
+    pixels = [patch.crop.pixels for patch in patches] + [_paste_preview(patch) for patch in patches]
     # Crops go by no name, so that boxes from a file, which go by names, are not found in them.
     found = detector.detect(pixels, names=[""] * len(pixels)) if pixels else []
     before, after = found[: len(patches)], found[len(patches) :]
-    return [_place(*each, settings) for each in zip(patches, before, after, strict=True)]
+    return [_place_findings(*each, settings) for each in zip(patches, before, after, strict=True)]
 
 
-def _place(
+def _place_findings(
     patch: Patch, before: Sequence[Detection], after: Sequence[Detection], settings: Check
 ) -> tuple[Finding, ...]:
     detection = patch.crop.region.detection
-    target = _at_work(patch.crop.window, detection.box_xyxy)
-    seen = _nearest(before, target, detection.label)
+    target = _box_at_work(patch.crop.window, detection.box_xyxy)
+    seen = _nearest_detection(before, target, detection.label)
     if seen is None or iou(seen.box_xyxy, target) < settings.min_iou:
         return ()
-    again = _nearest(after, seen.box_xyxy, detection.label)
+    again = _nearest_detection(after, seen.box_xyxy, detection.label)
     if again is None:
         gone = f"{detection.label} not found again"
-        return (_bounded("place", 0.0, "min_iou", settings, gone),)
+        return (_bounded_finding("place", 0.0, "min_iou", settings, gone),)
     place, fall = iou(again.box_xyxy, seen.box_xyxy), seen.score - again.score
     findings = (
-        _bounded("place", place, "min_iou", settings, f"{detection.label} found elsewhere"),
-        _bounded(
+        _bounded_finding("place", place, "min_iou", settings, f"{detection.label} found elsewhere"),
+        _bounded_finding(
             "score", max(fall, 0.0), "max_score_drop", settings, "the detector is less sure of it"
         ),
     )
-    shift = _shift(seen, again, patch.crop.window.scale)
+    shift = _landmark_shift(seen, again, patch.crop.window.scale)
     if shift is None or not _same_face(patch, settings):
         return findings
     return (
         *findings,
-        _bounded("landmarks", shift, "max_landmarks", settings, "eyes, nose or mouth moved"),
+        _bounded_finding(
+            "landmarks", shift, "max_landmarks", settings, "eyes, nose or mouth moved"
+        ),
     )
 
 
-def _shift(seen: Detection, again: Detection, pixel: float) -> float | None:
+def _landmark_shift(seen: Detection, again: Detection, pixel: float) -> float | None:
     """The greatest shift of eyes, nose or mouth, less `pixel`, in distances between the eyes."""
     spots = [(seen.landmark(name), again.landmark(name)) for name in FACE_POINTS]
     known = [(old, new) for old, new in spots if old and new]
@@ -225,20 +235,22 @@ def _shift(seen: Detection, again: Detection, pixel: float) -> float | None:
     return max(farthest - pixel, 0.0) / max(apart, 1.0)
 
 
-def _identity(patch: Patch, identity: Identity, settings: Check) -> Finding:
-    box = _at_work(patch.crop.window, patch.crop.region.detection.box_xyxy)
-    old, new = identity(patch.crop.pixels, box), identity(_preview(patch), box)
+def _identity_finding(patch: Patch, identity: Identity, settings: Check) -> Finding:
+    box = _box_at_work(patch.crop.window, patch.crop.region.detection.box_xyxy)
+    old, new = identity(patch.crop.pixels, box), identity(_paste_preview(patch), box)
     cosine = float(old @ new / max(float(np.linalg.norm(old) * np.linalg.norm(new)), 1e-9))
-    return _bounded("identity", cosine, "min_identity", settings, "it is another person")
+    return _bounded_finding("identity", cosine, "min_identity", settings, "it is another person")
 
 
-def _nearest(detections: Sequence[Detection], target: Box, label: str) -> Detection | None:
+def _nearest_detection(
+    detections: Sequence[Detection], target: Box, label: str
+) -> Detection | None:
     """The detection of that label that overlaps the target most."""
     alike = [each for each in detections if each.label == label]
     return max(alike, key=lambda each: iou(each.box_xyxy, target), default=None)
 
 
-def _at_work(window: Window, box_xyxy: Box) -> Box:
+def _box_at_work(window: Window, box_xyxy: Box) -> Box:
     """A box of the picture at working size, as upright there as it was here."""
     x0, y0, x1, y1 = box_xyxy
     x, y = apply(window.to_working, (x0 + x1) / 2, (y0 + y1) / 2)
@@ -246,7 +258,7 @@ def _at_work(window: Window, box_xyxy: Box) -> Box:
     return x - half_x, y - half_y, x + half_x, y + half_y
 
 
-def _preview(patch: Patch) -> Pixels:
+def _paste_preview(patch: Patch) -> Pixels:
     """The crop as it would look after pasting, at working size."""
     alpha = patch.paste_mask[..., None].astype(np.float32) / np.float32(255)
     old = patch.crop.pixels.astype(np.float32)

@@ -23,16 +23,16 @@ def choose(
     """
     size_wh = picture.size_wh
     inside = [each.clipped(size_wh) or each for each in detections]
-    ordered = sorted(inside, key=lambda each: _rank(each, size_wh, settings.sort))
+    ordered = sorted(inside, key=lambda each: _sort_key(each, size_wh, settings.sort))
     regions = [
         Region(detection, index, _box_mask(detection, size_wh))
         for index, detection in enumerate(ordered)
     ]
-    regions = [_filtered(region, size_wh, settings) for region in regions]
-    return tuple(_limited(_picked(regions, settings.faces), settings))
+    regions = [_filter_region(region, size_wh, settings) for region in regions]
+    return tuple(_limit_regions(_pick_numbers(regions, settings.faces), settings))
 
 
-def _rank(detection: Detection, size_wh: tuple[int, int], sort: str) -> tuple[float, ...]:
+def _sort_key(detection: Detection, size_wh: tuple[int, int], sort: str) -> tuple[float, ...]:
     """The sort key; equal keys keep the detector's order, since sorting is stable."""
     x0, y0, x1, y1 = detection.box_xyxy
     centre_x, centre_y = (x0 + x1) / 2, (y0 + y1) / 2
@@ -45,7 +45,7 @@ def _rank(detection: Detection, size_wh: tuple[int, int], sort: str) -> tuple[fl
     return ()
 
 
-def _filtered(region: Region, size_wh: tuple[int, int], settings: Choose) -> Region:
+def _filter_region(region: Region, size_wh: tuple[int, int], settings: Choose) -> Region:
     ratio = region.detection.area / (size_wh[0] * size_wh[1])
     side = min(region.detection.width, region.detection.height)
     if region.mask.empty:
@@ -59,7 +59,7 @@ def _filtered(region: Region, size_wh: tuple[int, int], settings: Choose) -> Reg
     return region
 
 
-def _picked(regions: Sequence[Region], faces: Sequence[int]) -> list[Region]:
+def _pick_numbers(regions: Sequence[Region], faces: Sequence[int]) -> list[Region]:
     """Those of the chosen numbers, which count from 1 as they are drawn; all where none is."""
     if not faces:
         return list(regions)
@@ -69,7 +69,7 @@ def _picked(regions: Sequence[Region], faces: Sequence[int]) -> list[Region]:
     return [each if each.index + 1 in faces else each.skipped(reason) for each in regions]
 
 
-def _limited(regions: Sequence[Region], settings: Choose) -> list[Region]:
+def _limit_regions(regions: Sequence[Region], settings: Choose) -> list[Region]:
     if not settings.limit:
         return list(regions)
     by_area = settings.limit_by == "area"

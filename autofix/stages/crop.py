@@ -94,7 +94,7 @@ def frame(
     degrees = lean(detection) if settings.align == "auto" else 0.0
     if degrees and settings.area == "only-masked":
         for pad in (pad_px, pad_px // 2):
-            turned = _turned(picture_wh, region.mask, settings, degrees, pad, rule)
+            turned = _turned_window(picture_wh, region.mask, settings, degrees, pad, rule)
             if turned.scale >= settings.min_scale:
                 return turned
     size_wh = working_size((detection.width, detection.height), picture_wh, settings, **rule)
@@ -155,7 +155,7 @@ def working_size(
             for side in (native * narrow, native / narrow)
         )
     elif settings.match == "strict" and native == SDXL_NATIVE:
-        wide, high = _strict(thing_wh)
+        wide, high = _strict_size(thing_wh)
     return math.ceil(wide / multiple) * multiple, math.ceil(high / multiple) * multiple
 
 
@@ -178,14 +178,14 @@ def lean(detection: Detection) -> float:
     return degrees if abs(degrees) > LEAN else 0.0
 
 
-def _strict(thing_wh: tuple[float, float]) -> tuple[int, int]:
+def _strict_size(thing_wh: tuple[float, float]) -> tuple[int, int]:
     """ADetailer's choice: of the sizes that hold the thing, the one nearest to its aspect."""
     aspect = thing_wh[0] / thing_wh[1]
     holding = [size for size in SDXL_SIZES if size[0] >= thing_wh[0] and size[1] >= thing_wh[1]]
     return min(holding, key=lambda size: abs(size[0] / size[1] - aspect), default=SDXL_SIZES[0])
 
 
-def _turned(
+def _turned_window(
     picture_wh: tuple[int, int],
     mask: SoftMask,
     settings: CropSection,
@@ -195,7 +195,7 @@ def _turned(
 ) -> Window:
     """The window that leans by so much and holds what the mask covers, with its padding."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    points = _outline(mask)
+    points = _mask_outline(mask)
     along, down = points @ (cos, sin), points @ (-sin, cos)
     thing_wh = float(np.ptp(along)), float(np.ptp(down))
     size_wh = working_size(thing_wh, picture_wh, settings, **rule)
@@ -208,7 +208,7 @@ def _turned(
     return Window((left, top, left + wide, top + high), size_wh, degrees)
 
 
-def _outline(mask: SoftMask) -> NDArray[np.float64]:
+def _mask_outline(mask: SoftMask) -> NDArray[np.float64]:
     """The corners of each row's first and last covered pixel, n x 2: their hull is the mask's."""
     covered = mask.values > 0
     rows = np.flatnonzero(covered.any(axis=1))

@@ -35,14 +35,14 @@ def mask(region: Region, size_wh: tuple[int, int], settings: Mask) -> Region:
     """
     if region.skip:
         return region
-    shape = _shape(region.detection, size_wh, settings)
+    shape = _hard_shape(region.detection, size_wh, settings)
     if shape.empty:
         return region.skipped(
             f"its mask is empty after dilating by {settings.dilate}"
-            + f" and moving by {settings.offset_x}, {settings.offset_y}" * _moves(settings)
+            + f" and moving by {settings.offset_x}, {settings.offset_y}" * _has_offset(settings)
         )
-    sigma = settings.blur.px(_side(region.detection))
-    return replace(region, mask=_softened(shape, sigma, size_wh))
+    sigma = settings.blur.px(_longer_side(region.detection))
+    return replace(region, mask=_blur_shape(shape, sigma, size_wh))
 
 
 def merge(
@@ -60,17 +60,19 @@ def merge(
     if settings.merge == "none" or len(open_) < (1 if invert else 2):
         return tuple(regions)
     first = open_[0]
-    shapes = [_shape(region.detection, size_wh, settings) for region in open_]
+    shapes = [_hard_shape(region.detection, size_wh, settings) for region in open_]
     whole = (0, 0, *size_wh)
-    box = whole if invert else _around([shape.box_xyxy for shape in shapes])
+    box = whole if invert else _box_around([shape.box_xyxy for shape in shapes])
     union: MaskValues = np.zeros(box_wh(box)[::-1], np.uint8)
     for shape in shapes:
         x0, y0, x1, y1 = shape.box_xyxy
         part = union[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
         np.maximum(part, shape.values, out=part)
-    sigma = max(settings.blur.px(_side(region.detection)) for region in open_)
-    soft = _softened(SoftMask(box, 255 - union if invert else union), sigma, size_wh)
-    merged = replace(first, detection=_joined([each.detection for each in open_]), mask=soft)
+    sigma = max(settings.blur.px(_longer_side(region.detection)) for region in open_)
+    soft = _blur_shape(SoftMask(box, 255 - union if invert else union), sigma, size_wh)
+    merged = replace(
+        first, detection=_join_detections([each.detection for each in open_]), mask=soft
+    )
     if invert:
         merged = replace(merged, detection=replace(merged.detection, box_xyxy=whole))
     if soft.empty:
@@ -79,69 +81,69 @@ def merge(
     return tuple(merged if each is first else each.skipped(reason) for each in regions)
 
 
-def _moves(settings: Mask) -> bool:
+def _has_offset(settings: Mask) -> bool:
     return bool(settings.offset_x.value or settings.offset_y.value)
 
 
-def _side(detection: Detection) -> float:
+def _longer_side(detection: Detection) -> float:
     return max(detection.width, detection.height)
 
 
-def _joined(detections: Sequence[Detection]) -> Detection:
+def _join_detections(detections: Sequence[Detection]) -> Detection:
     """One detection for all: it has no landmarks, and its outline is in the mask alone."""
     return Detection(
-        _around([each.box_xyxy for each in detections]),
+        _box_around([each.box_xyxy for each in detections]),
         detections[0].label,
         max(each.score for each in detections),
         detections[0].detector,
     )
 
 
-def _around(boxes: Sequence[tuple[Edge, Edge, Edge, Edge]]) -> tuple[Edge, Edge, Edge, Edge]:
+def _box_around(boxes: Sequence[tuple[Edge, Edge, Edge, Edge]]) -> tuple[Edge, Edge, Edge, Edge]:
     left, top, right, bottom = zip(*boxes, strict=True)
     return min(left), min(top), max(right), max(bottom)
 
 
-def _shape(detection: Detection, size_wh: tuple[int, int], settings: Mask) -> SoftMask:
+def _hard_shape(detection: Detection, size_wh: tuple[int, int], settings: Mask) -> SoftMask:
     """The hard shape, moved and dilated, in its smallest box; its edge pixels by their share."""
-    side, limit = _side(detection), max(size_wh)
-    dx, dy = _px(settings.offset_x.px(side)), -_px(settings.offset_y.px(side))
+    side, limit = _longer_side(detection), max(size_wh)
+    dx, dy = _whole_px(settings.offset_x.px(side)), -_whole_px(settings.offset_y.px(side))
     # Growing by more than the picture changes nothing more.
     grow = min(max(round(settings.dilate.px(side) / 2), -limit), limit)
     x0, y0, x1, y1 = detection.box_xyxy
     if settings.shape == "outline" and detection.polygon:
         (x0, y0), (x1, y1) = np.min(detection.polygon, axis=0), np.max(detection.polygon, axis=0)
     touched = (math.floor(x0) + dx, math.floor(y0) + dy, math.ceil(x1) + dx, math.ceil(y1) + dy)
-    box = _grown(touched, max(grow, 0) + 1, size_wh)
+    box = _grow_box(touched, max(grow, 0) + 1, size_wh)
     unmoved = (box[0] - dx, box[1] - dy, box[2] - dx, box[3] - dy)
-    return SoftMask(box, _dilated(_drawn(detection, unmoved, settings.shape), grow)).trimmed()
+    return SoftMask(box, _dilate(_draw_shape(detection, unmoved, settings.shape), grow)).trimmed()
 
 
-def _px(length: float) -> int:
+def _whole_px(length: float) -> int:
     return math.floor(length + 0.5)
 
 
-def _softened(shape: SoftMask, sigma: float, size_wh: tuple[int, int]) -> SoftMask:
+def _blur_shape(shape: SoftMask, sigma: float, size_wh: tuple[int, int]) -> SoftMask:
     reach = min(int(2.5 * sigma + 0.5), MOST_REACH)
-    box = _grown(shape.box_xyxy, reach + 1, size_wh)
-    return SoftMask(box, _blurred(shape.within(box), sigma, reach)).trimmed()
+    box = _grow_box(shape.box_xyxy, reach + 1, size_wh)
+    return SoftMask(box, _blur_mask(shape.within(box), sigma, reach)).trimmed()
 
 
-def _grown(box: IntBox, by: int, size_wh: tuple[int, int]) -> IntBox:
+def _grow_box(box: IntBox, by: int, size_wh: tuple[int, int]) -> IntBox:
     """The box grown on every side and cut to the picture; without area where it lies outside."""
     x0, x1 = (min(max(edge, 0), size_wh[0]) for edge in (box[0] - by, box[2] + by))
     y0, y1 = (min(max(edge, 0), size_wh[1]) for edge in (box[1] - by, box[3] + by))
     return x0, y0, x1, y1
 
 
-def _drawn(detection: Detection, box: IntBox, shape: str) -> MaskValues:
+def _draw_shape(detection: Detection, box: IntBox, shape: str) -> MaskValues:
     """The detection's shape on a canvas that covers `box`: 255 inside, 0 outside."""
     canvas = np.zeros((box[3] - box[1], box[2] - box[0]), np.uint8)
     x0, y0, x1, y1 = (
         edge - origin for edge, origin in zip(detection.box_xyxy, box[:2] * 2, strict=True)
     )
     if shape == "outline" and detection.polygon:
-        return _filled(np.array(detection.polygon) - np.array(box[:2]), canvas)
+        return _fill_polygon(np.array(detection.polygon) - np.array(box[:2]), canvas)
     if shape == "ellipse":
         ys, xs = np.ogrid[0 : canvas.shape[0], 0 : canvas.shape[1]]
         wide, high = max(x1 - x0, 1e-6), max(y1 - y0, 1e-6)
@@ -153,7 +155,7 @@ def _drawn(detection: Detection, box: IntBox, shape: str) -> MaskValues:
     return canvas
 
 
-def _filled(points: NDArray[np.float64], canvas: MaskValues) -> MaskValues:
+def _fill_polygon(points: NDArray[np.float64], canvas: MaskValues) -> MaskValues:
     """A polygon drawn on the canvas, its edge pixels by the share they lie inside.
 
     cv2 draws the outline too, half a pixel too far out: drawn at four times the size, an eighth.
@@ -169,7 +171,7 @@ def _filled(points: NDArray[np.float64], canvas: MaskValues) -> MaskValues:
     return canvas
 
 
-def _dilated(values: MaskValues, by: int) -> MaskValues:
+def _dilate(values: MaskValues, by: int) -> MaskValues:
     """Grown by `by` px on every side, or shrunk where `by` is negative. Symmetric."""
     if by == 0 or not values.size:
         return values
@@ -180,7 +182,7 @@ def _dilated(values: MaskValues, by: int) -> MaskValues:
     return np.asarray(operation(values, np.ones((down, 1), np.uint8)), np.uint8)
 
 
-def _blurred(values: MaskValues, sigma: float, reach: int) -> MaskValues:
+def _blur_mask(values: MaskValues, sigma: float, reach: int) -> MaskValues:
     if reach == 0 or not values.size:
         return values
     # A kernel beyond the picture's own side sees nothing but its reflections, slowly.
