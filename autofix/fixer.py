@@ -15,7 +15,7 @@ from autofix.errors import RecipeError
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from autofix.stages.check import Identity
 from autofix.values import Outcome, Picture
 from detectors.base import Detector
@@ -61,7 +61,7 @@ class Fixer:
             )
         if model is not None:
             changes["model.name"] = model
-        chosen = load(recipe) if isinstance(recipe, str) else recipe
+        chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
         self.recipe = chosen.override(changes) if changes else chosen
         self._toolbox = Toolbox(
             self.recipe, engine=engine, detectors=detectors, identity=identity, pipe=pipe

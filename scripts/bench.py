@@ -19,7 +19,7 @@ import click
 
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
-from autofix.settings.recipe_toml import load, to_toml
+from autofix.settings.recipe_toml import load_recipe, to_toml
 from benching import report
 from benching.models import RANDOM, model_folder
 from benching.pictures import ROOT, make_pictures
@@ -110,7 +110,7 @@ def _recipe(given: dict[str, Any], boxes: Path) -> Recipe:
     }
     if given["model"] in RANDOM:
         changes["check.enabled"] = False
-    return load("face").override({key: _number(value) for key, value in changes.items()})
+    return load_recipe("face").override({key: _number(value) for key, value in changes.items()})
 
 
 def _number(value: object) -> object:
@@ -232,7 +232,7 @@ class Bench:
 
     def _batch(self, recipe: Recipe) -> int:
         """How many faces were repainted at once; auto is known once it has been tried."""
-        toolbox, size = self.toolbox.using(recipe), recipe.crop.size
+        toolbox, size = self.toolbox.for_recipe(recipe), recipe.crop.size
         side = toolbox.info.size.native
         return toolbox.batch_size((side, side) if size == "auto" else size)
 

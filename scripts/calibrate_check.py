@@ -17,7 +17,7 @@ import numpy as np
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.imagefiles.files import find, read
 from autofix.settings.recipe import Recipe
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from autofix.settings.region_sections import Check
 from autofix.stages.check import check, score
 from autofix.values import Crop, Finding
@@ -73,7 +73,7 @@ class Judged:
 @click.option("--docs", type=click.Path(path_type=Path), default=ROOT / "docs", show_default=True)
 def main(data: Path, model: Path, count: int, docs: Path) -> None:
     """Print precision and recall, write them into DOCS/checks.md, and draw DOCS/checks.jpg."""
-    recipe = load("face")
+    recipe = load_recipe("face")
     with MediapipeFaces(FACES) as detector:
         _, held_out = split(read_portraits(data, FACES))
         cases = list(_labelled(held_out[:count], model, detector, recipe))

@@ -64,7 +64,7 @@ def _detect_file(found: Found, pipeline: Pipeline, out: Path | None) -> dict[str
     picture = files.read(found.path, name=found.relative)
     regions = pipeline.plan(picture)
     windows = [
-        None if region.mask.empty else pipeline.window(picture, region) for region in regions
+        None if region.mask.empty else pipeline.window_of(picture, region) for region in regions
     ]
     drawn = None
     if out is not None:

@@ -102,9 +102,9 @@ def _import_problem(module: str) -> str | None:
 def _find_problems(changes: Mapping[str, object]) -> Iterator[str]:
     """Open what the default recipe needs, with these changes; print it, and yield problems."""
     from autofix.pipeline.toolbox import Toolbox
-    from autofix.settings.recipe_toml import load
+    from autofix.settings.recipe_toml import load_recipe
 
-    with Toolbox(load("face").override(changes)) as toolbox:
+    with Toolbox(load_recipe("face").override(changes)) as toolbox:
         for look in (_device_line, _weights_lines, _model_lines, _detectors_line):
             try:
                 click.echo(look(toolbox))

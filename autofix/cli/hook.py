@@ -74,11 +74,11 @@ def fix_here(
     from autofix.frontends.hook import fix_in_place
     from autofix.pipeline.pipeline import Pipeline
     from autofix.pipeline.toolbox import Toolbox
-    from autofix.settings.recipe_toml import load
+    from autofix.settings.recipe_toml import load_recipe
 
     # The generator runs beside it, so torch's threads must not wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    recipe = load(name).override(changes)
+    recipe = load_recipe(name).override(changes)
     with (
         Toolbox(recipe, progress=download_bar()) as toolbox,
         Pipeline(recipe, toolbox) as pipeline,

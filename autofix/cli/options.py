@@ -10,7 +10,7 @@ import click
 
 from autofix.errors import UsageError
 from autofix.settings.recipe import Recipe
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,7 +128,7 @@ def chosen_recipe(given: dict[str, Any]) -> Recipe:
     Raises RecipeError for a bad recipe or value.
     """
     changes = stated_changes(given)
-    recipe = load(given.pop("recipe"))
+    recipe = load_recipe(given.pop("recipe"))
     return recipe.override(changes) if changes else recipe
 
 

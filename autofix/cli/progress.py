@@ -71,7 +71,7 @@ class Reasons:
 
 def where_time_went(timing: Timing, faces: int) -> str:
     """Seconds of each stage, the share of time without inpainting, and faces per second."""
-    wall = max(timing.wall, 1e-9)
+    wall = max(timing.wall_seconds, 1e-9)
     stages = ", ".join(f"{name} {timing.seconds.get(name, 0):.1f}" for name in STAGES)
     idle = 100 * max(0.0, 1 - timing.seconds.get("inpaint", 0) / wall)
     return (

@@ -17,15 +17,15 @@ def command() -> None:
 @command.command("list")
 def list_() -> None:
     """The recipes that come with autofix."""
-    for name in recipes.shipped():
-        click.echo(f"{name:12} {recipes.load(name).description}")
+    for name in recipes.shipped_names():
+        click.echo(f"{name:12} {recipes.load_recipe(name).description}")
 
 
 @command.command()
 @click.argument("name")
 def show(name: str) -> None:
     """Print a recipe as TOML, with every setting and its meaning: a file to start from."""
-    click.echo(recipes.to_toml(recipes.load(name)), nl=False)
+    click.echo(recipes.to_toml(recipes.load_recipe(name)), nl=False)
 
 
 @command.command()
@@ -34,8 +34,8 @@ def check(file: str) -> None:
     """Say whether a recipe file holds; exit 2 where it does not."""
     from autofix.prompts import check as check_prompts
 
-    recipe = recipes.load(file)
-    for each in recipe.each:
+    recipe = recipes.load_recipe(file)
+    for each in recipe.each_pass:
         check_prompts(each.prompt)
     click.echo(f"{file} holds; its fingerprint is {recipe.fingerprint}")
 

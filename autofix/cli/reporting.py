@@ -68,7 +68,7 @@ def report_record(
 
 def warn_unread_prompts(pipeline: Pipeline) -> None:
     """Warn on stderr of models that do not read the prompts they are given."""
-    for one in pipeline.passes():
+    for one in pipeline.passes_of():
         if one.recipe.prompt.positive and not one.info.reads_prompt:
             click.echo(f"{one.info.name} does not read the prompt", err=True)
 

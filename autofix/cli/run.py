@@ -139,7 +139,7 @@ def _dry_run(found: Sequence[Found], pipeline: Pipeline) -> int:
         for region in record["regions"]:
             click.echo(region_line(region))
         failed |= record["status"] == "failed"
-    for one in pipeline.passes():
+    for one in pipeline.passes_of():
         click.echo(_check_in_words(one.bounds))
     return int(failed)
 

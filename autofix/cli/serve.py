@@ -97,7 +97,7 @@ def command(
         listener = stack.enter_context(_listen_at(host, port))
         toolbox = stack.enter_context(Toolbox(recipe, progress=download_bar()))
         pipeline = stack.enter_context(Pipeline(recipe, toolbox, idle_seconds=idle_unload * 60))
-        pipeline.prepare()
+        pipeline.open_models()
         if not no_hook:
             stack.enter_context(answering_hook(pipeline, roots, quiet=False))
         _serve_http(pipeline, listener, host, token=token, **limits)

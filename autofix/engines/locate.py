@@ -60,7 +60,7 @@ def resolve(
     given = folders.names.get(text, text)
     path = Path(given).expanduser()
     if not path.exists() and not _leaves(given):
-        kept = folders.look("checkpoint", text) or folders.look("restoration", text)
+        kept = folders.look_up("checkpoint", text) or folders.look_up("restoration", text)
         path = kept or path
     if path.is_dir():
         return Source("folder", path)
@@ -88,7 +88,9 @@ def _unknown(text: str, given: str, folders: ModelFolders) -> ModelError:
     problem = f"there is no model {text!r}"
     if given != text:
         problem += f", which your config file says is {given!r}"
-    known = sorted({*folders.names, *folders.known("checkpoint"), *folders.known("restoration")})
+    known = sorted(
+        {*folders.names, *folders.known_names("checkpoint"), *folders.known_names("restoration")}
+    )
     if near := difflib.get_close_matches(text, [*known, "builtin", "null"], n=3):
         return ModelError(problem, f"did you mean {' or '.join(map(repr, near))}?")
     return ModelError(

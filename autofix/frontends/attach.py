@@ -15,7 +15,7 @@ from PIL import Image
 from autofix.fixer import Fixer
 from autofix.metadata import PARAMETERS_KEY, GenerationText, format_generation
 from autofix.settings.recipe import Recipe
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from autofix.values import Outcome, Picture, Pixels, Source
 
 Call = Mapping[str, Any]
@@ -66,11 +66,11 @@ class _Attachment:
     """The Fixer of one pipeline, and the settings that its recipe sets itself."""
 
     def __init__(self, pipe: Any, recipe: Recipe | str, overrides: Mapping[str, Any]) -> None:
-        chosen = load(recipe) if isinstance(recipe, str) else recipe
+        chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
         own = {name.removeprefix("sampling__") for name in overrides}
         self._stated = _settings_of(chosen) | own
         self._fixer = Fixer(chosen, pipe=pipe, **overrides)
-        self._fixer.pipeline.prepare()
+        self._fixer.pipeline.open_models()
         self._name = type(pipe).__name__
 
     def close(self) -> None:

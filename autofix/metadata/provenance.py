@@ -97,7 +97,7 @@ def _keys(said: GenerationText | None, outcome: Outcome, recipe: Recipe) -> Pair
     settings = said.settings if said else ()
     first = max(tabs_of(settings), default=0) + 1
     keys = [(_MARK, version())]
-    for index, each in enumerate(recipe.each):
+    for index, each in enumerate(recipe.each_pass):
         keys += infotext_keys(args_of(each, _results(outcome, index)), first + index)
     if VERSION_KEY not in dict(settings):
         keys.append((VERSION_KEY, f"autofix {version()}"))

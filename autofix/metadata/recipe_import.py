@@ -16,8 +16,8 @@ from autofix.imagefiles.discovery import shown
 from autofix.metadata import GenerationText, parse_generation, read_infotext, read_record
 from autofix.metadata.adetailer_infotext import tabs_of
 from autofix.metadata.adetailer_recipe import Settings, sampler_name, settings_of
-from autofix.settings.recipe import Recipe, parse, with_new_names
-from autofix.settings.recipe_toml import build, differences
+from autofix.settings.recipe import Recipe, parse_recipe, with_new_names
+from autofix.settings.recipe_toml import build_recipe, differences_from_face
 
 _WHAT = "a picture, an infotext or ADetailer's API arguments"
 
@@ -32,7 +32,7 @@ class Imported:
     def to_toml(self) -> str:
         """The settings that differ from recipe face's, under the notes as comments."""
         lines = [f"# {_one_line(note)}" for note in self.notes]
-        data = differences(self.recipe)
+        data = differences_from_face(self.recipe)
         return "\n".join([*lines, _encodable(tomli_w.dumps(data))])
 
 
@@ -99,7 +99,7 @@ def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
                 notes.append(
                     f"{name}.trust_pickle was set: give --trust-pickle if you trust the model files"
                 )
-    recipe = parse({**data, "passes": passes}, origin=f"the record in {shown(path)}")
+    recipe = parse_recipe({**data, "passes": passes}, origin=f"the record in {shown(path)}")
     return Imported(recipe, tuple(notes))
 
 
@@ -128,12 +128,12 @@ def _of_tabs(tabs: Sequence[Mapping[str, Any]], main: Mapping[str, Any], path: P
     notes.append("ADetailer paints with the web UI's model: name yours in model.name")
     name = {"name": path.stem}
     one = {**name, **passes[0]} if len(passes) == 1 else {**name, "passes": passes}
-    return Imported(build(one, origin=shown(path)), tuple(dict.fromkeys(notes)))
+    return Imported(build_recipe(one, origin=shown(path)), tuple(dict.fromkeys(notes)))
 
 
 def _minimal(settings: Settings, path: Path) -> dict[str, Any]:
     """The settings as a recipe file states them: where they differ from recipe face's."""
-    return differences(parse(settings, origin=shown(path)))
+    return differences_from_face(parse_recipe(settings, origin=shown(path)))
 
 
 def _request(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Batcher(Generic[Given, Made]):
         self._running = 0
         self._closed = False
 
-    def make(
+    def make_all(
         self, ticket: Ticket, items: Sequence[tuple[Hashable, Given]]
     ) -> tuple[list[Made], float]:
         """Wait for the results of a picture's items, each with its kind.
@@ -98,7 +98,7 @@ class Batcher(Generic[Given, Made]):
         Also gives the seconds they took: their share of each batch. Raises what `make` raised for
         one of them, and CancelledError where nobody waits for the picture any more.
         """
-        ticket.check()
+        ticket.raise_if_cancelled()
         if not items:
             return [], 0.0
         self._start_workers()
@@ -112,7 +112,7 @@ class Batcher(Generic[Given, Made]):
             self._waiting.add(call)
             self._changed.notify_all()
         made = call.future.result()
-        ticket.check()
+        ticket.raise_if_cancelled()
         return made, call.seconds
 
     def close(self, *, wait: bool = True) -> None:
@@ -177,7 +177,7 @@ class Batcher(Generic[Given, Made]):
         with self._changed:
             self._sizes[kind] = size
             if self._patient:
-                self._in_flight.allow(BATCHES_IN_FLIGHT * size)
+                self._in_flight.raise_limit(BATCHES_IN_FLIGHT * size)
 
     def _oldest_queue(self) -> tuple[Hashable, list[_Item[Given, Made]]] | None:
         """Of the queues that may give a batch now the one with the oldest item."""

@@ -20,8 +20,8 @@ def files_identity(recipe: Recipe) -> str:
     What is not there is left out: whoever opens it says so. Weights from the manifest have one
     content for each version of autofix, and LoRAs that a picture's own prompt names are its own.
     """
-    files = [identity(path) for one in recipe.each for path in _named_files(one)]
-    names = [name for one in recipe.each for name in one.detect.detectors]
+    files = [identity(path) for one in recipe.each_pass for path in _named_files(one)]
+    names = [name for one in recipe.each_pass for name in one.detect.detectors]
     return " ".join(filter(None, [*files, *map(_plugin_detector, names)]))
 
 
@@ -37,7 +37,7 @@ def _named_files(recipe: Recipe) -> Iterator[Path]:
     folders = model_folders()
     for kind, name in named:
         with contextlib.suppress(ModelError):
-            if found := folders.named(kind, name):
+            if found := folders.path_or_model(kind, name):
                 yield found
     if (upscaler := Path(recipe.crop.upscaler).expanduser()).is_file():
         yield upscaler

@@ -35,7 +35,7 @@ class Ticket:
     number: int
     future: Future[Outcome] = field(default_factory=Future)
 
-    def check(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """Raises CancelledError where nobody waits for this picture any more."""
         if self.future.cancelled():
             raise CancelledError
@@ -69,14 +69,14 @@ class InFlight:
         expected = self._submitted or any(expects() for expects in self._expecting)
         return self.count < self.limit and bool(expected)
 
-    def allow(self, count: int) -> None:
+    def raise_limit(self, count: int) -> None:
         """Let so many pictures be in flight, within the bounds, if it is more than now."""
         with self.changed:
             self.limit = min(max(self.limit, count), MOST_IN_FLIGHT)
             self.changed.notify_all()
 
     @contextmanager
-    def expecting(self, expects: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    def expect_more(self, expects: Callable[[], bool] = lambda: True) -> Iterator[None]:
         """While this lasts, and `expects` says so, batches wait for a picture about to come."""
         with self.changed:
             self._expecting.append(expects)
@@ -87,7 +87,7 @@ class InFlight:
                 self._expecting.remove(expects)
                 self.changed.notify_all()
 
-    def feed(
+    def feed_pictures(
         self,
         start: Callable[[Given], Future[Made]],
         given: Iterable[Given],
@@ -105,7 +105,7 @@ class InFlight:
 
         try:
             while more or pending:
-                with self.expecting(has_room):
+                with self.expect_more(has_room):
                     while has_room():
                         try:
                             future = start(next(source))
@@ -127,7 +127,7 @@ class InFlight:
             while not ready():
                 self.changed.wait(WAKE_SECONDS)
 
-    def start(self, fix: Callable[[Ticket], Outcome]) -> Future[Outcome]:
+    def start_picture(self, fix: Callable[[Ticket], Outcome]) -> Future[Outcome]:
         """Call `fix` as soon as there is room. The future can be cancelled until it is done.
 
         Raises BusyError once this is closed.
@@ -144,7 +144,7 @@ class InFlight:
         done.add_done_callback(partial(_pass_on, ticket.future))
         return ticket.future
 
-    def rest(self) -> None:
+    def start_idle_timer(self) -> None:
         """Begin to count idle seconds, if nothing is in flight."""
         with self.changed:
             if self._idle_seconds and not self.count and not self._submitted and not self.closed:
@@ -168,13 +168,13 @@ class InFlight:
             self._submitted -= 1
             self.count += 1
         try:
-            ticket.check()
+            ticket.raise_if_cancelled()
             return fix(ticket)
         finally:
             with self.changed:
                 self.count -= 1
                 self.changed.notify_all()
-                self.rest()
+                self.start_idle_timer()
 
     def _announce_change(self, done: Future[Any]) -> None:
         with self.changed:

@@ -21,7 +21,7 @@ from autofix.settings.recipe import Recipe
 from autofix.stages.blend import blend
 from autofix.stages.check import refusal, score
 from autofix.stages.choose import choose
-from autofix.stages.crop import crop, frame, unfit
+from autofix.stages.crop import crop, crop_window, unfit_reason
 from autofix.stages.mask import mask, merge
 from autofix.stages.strength import strength_of
 from autofix.values import Crop, Finding, Patch, Picture, Region, RegionResult, Status
@@ -58,14 +58,14 @@ class Candidate:
         return replace(self, error=str(answer))
 
     @property
-    def refusal(self) -> str:
+    def refusal_reason(self) -> str:
         """Why the check refuses its patch; empty where it does not."""
         return refusal(self.findings)
 
     @property
     def rank(self) -> tuple[bool, float]:
         """The best of several has the greatest."""
-        return not self.refusal, score(self.findings)
+        return not self.refusal_reason, score(self.findings)
 
 
 class Pass:
@@ -110,13 +110,13 @@ class Pass:
             for each in regions
         )
 
-    def windows(self, picture: Picture, regions: Sequence[Region]) -> dict[int, Window]:
+    def windows_of(self, picture: Picture, regions: Sequence[Region]) -> dict[int, Window]:
         """The windows of the regions that are to be inpainted, by the regions' index."""
-        return {each.index: self.window(picture, each) for each in regions if not each.skip}
+        return {each.index: self.window_of(picture, each) for each in regions if not each.skip}
 
-    def window(self, picture: Picture, region: Region) -> Window:
+    def window_of(self, picture: Picture, region: Region) -> Window:
         """The window through which the engine sees a region."""
-        return frame(
+        return crop_window(
             picture.size_wh,
             region,
             self.recipe.crop,
@@ -195,14 +195,14 @@ class Pass:
                 )
                 continue
             best = max(made, key=lambda each: each.rank)
-            if best.refusal and not last:
+            if best.refusal_reason and not last:
                 continue
             previews = self._candidate_previews(picture, best, made)
-            if not best.refusal:
+            if not best.refusal_reason:
                 picture = self._blend_candidate(picture, best)
-            status: Status = "kept" if best.refusal else "fixed"
+            status: Status = "kept" if best.refusal_reason else "fixed"
             results[index] = RegionResult(
-                best.region, status, best.refusal, best.window, best.findings, previews
+                best.region, status, best.refusal_reason, best.window, best.findings, previews
             )
         return picture, results
 
@@ -239,7 +239,7 @@ class Pass:
             )
         if region.strength == 0:
             return region.skipped("denoising strength 0 keeps everything")
-        reason = unfit(self.window(picture, region), picture.size_wh, self.recipe.crop)
+        reason = unfit_reason(self.window_of(picture, region), picture.size_wh, self.recipe.crop)
         return region.skipped(reason) if reason else region
 
     def _candidate_previews(

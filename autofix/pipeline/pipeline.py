@@ -19,7 +19,7 @@ from autofix.metadata import read_generation, record_fix
 from autofix.pipeline.batcher import Batcher
 from autofix.pipeline.in_flight import InFlight, Ticket
 from autofix.pipeline.passes import Candidate, Pass
-from autofix.pipeline.region_graph import waves
+from autofix.pipeline.region_graph import overlap_waves
 from autofix.pipeline.timing import PictureTime, Timing
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
@@ -126,7 +126,7 @@ class Pipeline:
     @property
     def model(self) -> str:
         """The names of the passes' models, each once. Raises ModelError."""
-        return " + ".join(dict.fromkeys(one.info.name for one in self.passes()))
+        return " + ".join(dict.fromkeys(one.info.name for one in self.passes_of()))
 
     @property
     def closed(self) -> bool:
@@ -134,35 +134,38 @@ class Pipeline:
         return self.in_flight.closed
 
     @property
-    def room(self) -> int:
+    def most_in_flight(self) -> int:
         """How many pictures may be in flight together; it grows with the size of the batches."""
         return self.in_flight.limit
 
-    def passes(self, recipe: Recipe | None = None) -> tuple[Pass, ...]:
+    def passes_of(self, recipe: Recipe | None = None) -> tuple[Pass, ...]:
         """The passes of a recipe, which their models can obey. Raises UsageError."""
         recipe = recipe or self.recipe
         with self._lock:
             if (passes := self._passes.get(recipe.fingerprint)) is None:
                 passes = tuple(
                     Pass(
-                        index, each, self.toolbox.using(each), keep_candidates=self._keep_candidates
+                        index,
+                        each,
+                        self.toolbox.for_recipe(each),
+                        keep_candidates=self._keep_candidates,
                     )
-                    for index, each in enumerate(recipe.each)
+                    for index, each in enumerate(recipe.each_pass)
                 )
                 if len(self._passes) >= RECIPES_KEPT:
                     self._passes.clear()
                 self._passes[recipe.fingerprint] = passes
         return passes
 
-    def prepare(self, recipe: Recipe | None = None) -> None:
+    def open_models(self, recipe: Recipe | None = None) -> None:
         """Open what every pass needs, but for weights, so that what is missing is said now.
 
         Raises UsageError, as DetectorSetupError or ModelError.
         """
-        for one in self.passes(recipe):
+        for one in self.passes_of(recipe):
             with one.toolbox.engine(), one.toolbox.detectors():
                 pass
-        self.in_flight.rest()
+        self.in_flight.start_idle_timer()
 
     def plan(self, picture: Picture, recipe: Recipe | None = None) -> tuple[Region, ...]:
         """What would be inpainted in a picture, and what skipped; loads no engine's weights.
@@ -172,14 +175,14 @@ class Pipeline:
         """
         generation = read_generation(picture.source)
         regions: tuple[Region, ...] = ()
-        for one in self.passes(recipe):
+        for one in self.passes_of(recipe):
             (found,) = self._detect_batch([(one, picture)])
             regions += one.choose_regions(picture, found, generation)
         return regions
 
-    def window(self, picture: Picture, region: Region) -> Window:
+    def window_of(self, picture: Picture, region: Region) -> Window:
         """The window through which the engine will see a region of `plan`."""
-        return self.passes()[region.pass_index].window(picture, region)
+        return self.passes_of()[region.pass_index].window_of(picture, region)
 
     def submit(self, picture: Picture, recipe: Recipe | None = None) -> Future[Outcome]:
         """Fix a picture as soon as there is room. The future can be cancelled until it is done.
@@ -188,7 +191,7 @@ class Pipeline:
         future raises UsageError for a setting, detector or model that cannot work, and otherwise
         what went wrong with this picture.
         """
-        return self.in_flight.start(partial(self.fix_picture, picture, recipe))
+        return self.in_flight.start_picture(partial(self.fix_picture, picture, recipe))
 
     def stream(self, pictures: Iterable[Picture]) -> Iterator[Outcome | Exception]:
         """For each picture in order its Outcome, or what went wrong with it.
@@ -196,7 +199,9 @@ class Pipeline:
         Pictures are taken from the iterable as there is room for them. Raises UsageError, and what
         an engine names as its cancellation.
         """
-        for future in self.in_flight.feed(self.submit, pictures, room=lambda: self.room):
+        for future in self.in_flight.feed_pictures(
+            self.submit, pictures, room=lambda: self.most_in_flight
+        ):
             yield self._outcome_or_error(future)
 
     def fix(self, pictures: Iterable[Picture]) -> list[Outcome]:
@@ -213,20 +218,20 @@ class Pipeline:
         spent = PictureTime(self.timing)
         generation = read_generation(picture.source)
         results: list[RegionResult] = []
-        for one in self.passes(recipe):
+        for one in self.passes_of(recipe):
             detections = self._detect_batched(one, picture, ticket, spent)
             regions = one.choose_regions(picture, detections, generation)
-            windows = one.windows(picture, regions)
+            windows = one.windows_of(picture, regions)
             done = {each.index: RegionResult(each, "skipped", each.skip) for each in regions}
-            for wave in waves(windows, cycles=one.recipe.inpaint.cycles):
+            for wave in overlap_waves(windows, cycles=one.recipe.inpaint.cycles):
                 to_fix = one.regions_of(wave, regions, done, picture)
                 for attempt in range(one.attempts):
                     last = attempt == one.attempts - 1
-                    with spent.on("crop"):
+                    with spent.time_stage("crop"):
                         candidates = one.crop_candidates(picture, to_fix, windows)
                     candidates = self._inpaint_batched(one, candidates, ticket, spent)
                     candidates = self._check_batched(one, candidates, ticket, spent)
-                    with spent.on("blend"):
+                    with spent.time_stage("blend"):
                         picture, ended = one.blend_passing(picture, candidates, last=last)
                     _add_results(done, ended)
                     to_fix = [one.next_attempt(each) for each in to_fix if each.index not in ended]
@@ -237,7 +242,7 @@ class Pipeline:
     def _detect_batched(
         self, one: Pass, picture: Picture, ticket: Ticket, spent: PictureTime
     ) -> tuple[Detection, ...]:
-        (found,), seconds = self._detection.make(
+        (found,), seconds = self._detection.make_all(
             ticket, [(one.detect_kind(picture), (one, picture))]
         )
         spent.seconds += seconds
@@ -248,7 +253,7 @@ class Pipeline:
     ) -> list[Candidate]:
         """The candidates, each with its patch, or with the reason why it has none."""
         crops = [each.crop for each in candidates if each.crop is not None]
-        made, seconds = self._inpainting.make(
+        made, seconds = self._inpainting.make_all(
             ticket, [(one.inpaint_kind(crop), (one, crop)) for crop in crops]
         )
         spent.seconds += seconds
@@ -262,7 +267,7 @@ class Pipeline:
     ) -> list[Candidate]:
         """The candidates, those with a patch with its findings."""
         patches = [each.patch for each in candidates if each.patch is not None]
-        made, seconds = self._checking.make(
+        made, seconds = self._checking.make_all(
             ticket, [(one.check_kind, (one, patch)) for patch in patches]
         )
         spent.seconds += seconds
@@ -275,26 +280,26 @@ class Pipeline:
     def _detect_batch(self, batch: Sequence[tuple[Pass, Picture]]) -> list[tuple[Detection, ...]]:
         """In a worker thread: what is in each picture; all are of one `Pass.detect_kind`."""
         one = batch[0][0]
-        with self.timing.spent("detect"), one.toolbox.detectors() as detectors:
+        with self.timing.time_stage("detect"), one.toolbox.detectors() as detectors:
             return detect([picture for _, picture in batch], detectors, one.recipe.detect)
 
     def _inpaint_batch(self, batch: Sequence[tuple[Pass, Crop]]) -> list[Answer]:
         """In a worker thread: a patch a crop; all are of one `Pass.inpaint_kind`."""
         one, crops = batch[0][0], [crop for _, crop in batch]
         short = _inpaint_size(batch[0]) - len(crops) if self._bulk else 0
-        with self.timing.spent("inpaint"), one.toolbox.engine() as engine:
+        with self.timing.time_stage("inpaint"), one.toolbox.engine() as engine:
             answers = inpaint([*crops, *[crops[-1]] * short], engine, one.recipe)
         return answers[: len(crops)]
 
     def _check_batch(self, batch: Sequence[tuple[Pass, Patch]]) -> list[tuple[Finding, ...]]:
         """In a worker thread: what the check finds; all are of one `Pass.check_kind`."""
         one, patches = batch[0][0], [patch for _, patch in batch]
-        with self.timing.spent("check"), one.toolbox.detectors() as detectors:
+        with self.timing.time_stage("check"), one.toolbox.detectors() as detectors:
             by_name = {detector.name: detector for detector in detectors}
             return check(patches, by_name, one.bounds, identity=self.toolbox.identity)
 
     def _count_inpaint_workers(self) -> int:
-        count = min(one.toolbox.inpaint_workers for one in self.passes()) if self._bulk else 1
+        count = min(one.toolbox.inpaint_workers for one in self.passes_of()) if self._bulk else 1
         self._cores.share_among(count)
         return count
 

@@ -13,7 +13,7 @@ Step = tuple[int, int]
 """A cycle, from 0, and the index of the region that is inpainted in it."""
 
 
-def waves(windows: Mapping[int, Window], *, cycles: int = 1) -> Iterator[tuple[Step, ...]]:
+def overlap_waves(windows: Mapping[int, Window], *, cycles: int = 1) -> Iterator[tuple[Step, ...]]:
     """Yield the steps that can be done together, wave after wave.
 
     `windows` has those of the regions to inpaint, by index. A region waits for those of lower
@@ -23,7 +23,9 @@ def waves(windows: Mapping[int, Window], *, cycles: int = 1) -> Iterator[tuple[S
     for cycle in range(cycles):
         for index, window in windows.items():
             earlier = (
-                wave for (_, other), wave in wave_of.items() if overlap(window, windows[other])
+                wave
+                for (_, other), wave in wave_of.items()
+                if windows_overlap(window, windows[other])
             )
             wave_of[cycle, index] = max(earlier, default=-1) + 1
     for number in range(max(wave_of.values(), default=-1) + 1):
@@ -32,7 +34,7 @@ def waves(windows: Mapping[int, Window], *, cycles: int = 1) -> Iterator[tuple[S
             yield steps[start : start + REGIONS_AT_ONCE]
 
 
-def overlap(one: Window, other: Window) -> bool:
+def windows_overlap(one: Window, other: Window) -> bool:
     """Whether some pixel of the picture is seen through both."""
     a, b = one.bounds_xyxy, other.bounds_xyxy
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

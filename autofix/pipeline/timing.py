@@ -21,7 +21,7 @@ class Timing:
         self._lock = threading.Lock()
 
     @contextmanager
-    def spent(self, stage: str) -> Iterator[None]:
+    def time_stage(self, stage: str) -> Iterator[None]:
         """What happens inside counts for this stage."""
         started = time.perf_counter()
         try:
@@ -31,7 +31,7 @@ class Timing:
                 self.seconds[stage] += time.perf_counter() - started
 
     @property
-    def wall(self) -> float:
+    def wall_seconds(self) -> float:
         """Seconds since this was made."""
         return time.perf_counter() - self.started
 
@@ -44,11 +44,11 @@ class PictureTime:
         self._timing = timing
 
     @contextmanager
-    def on(self, stage: str) -> Iterator[None]:
+    def time_stage(self, stage: str) -> Iterator[None]:
         """What happens inside counts for this picture and this stage."""
         started = time.perf_counter()
         try:
-            with self._timing.spent(stage):
+            with self._timing.time_stage(stage):
                 yield
         finally:
             self.seconds += time.perf_counter() - started

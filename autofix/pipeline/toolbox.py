@@ -77,7 +77,7 @@ class Toolbox:
         self._progress = progress
         self._shared = shared or SharedModels()
 
-    def using(self, recipe: Recipe) -> Toolbox:
+    def for_recipe(self, recipe: Recipe) -> Toolbox:
         """Another recipe's toolbox: what both need is opened once, and closed with this one."""
         return Toolbox(
             recipe,
@@ -214,9 +214,11 @@ class Toolbox:
         if self._engine is not None:
             return cancellations_of(self._engine)
         plugins = plugin_names("autofix.engines")
-        passes = [one for one in self.recipe.each if one.model.name in plugins]
+        passes = [one for one in self.recipe.each_pass if one.model.name in plugins]
         return tuple(
-            kind for one in passes for kind in cancellations_of(self.using(one)._weightless_engine)
+            kind
+            for one in passes
+            for kind in cancellations_of(self.for_recipe(one)._weightless_engine)
         )
 
     @property
@@ -272,7 +274,7 @@ class Toolbox:
         try:
             return self.store.entry(given).kind, self.store.path(given, progress=self._progress)
         except WeightsError:
-            if kept := model_folders().look("detector", given):
+            if kept := model_folders().look_up("detector", given):
                 return kind_of(kept), kept
             raise
 

@@ -54,15 +54,15 @@ class ModelFolders:
     names: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
 
-    def find(self, kind: Kind, name: str) -> Path:
+    def find_model(self, kind: Kind, name: str) -> Path:
         """The file, or the diffusers folder, of that name. Raises ModelError, naming the nearest.
 
         `name` is a short name, a file name with or without suffix, or a path inside the kind's
         folder; capitals do not matter, nor does a hash in brackets, as A1111 appends it.
         """
-        if (path := self.look(kind, name)) is not None:
+        if (path := self.look_up(kind, name)) is not None:
             return path
-        known = self.known(kind)
+        known = self.known_names(kind)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         if near:
             advice = f"did you mean {' or '.join(map(repr, near))}?"
@@ -75,7 +75,7 @@ class ModelFolders:
             )
         raise ModelError(f"there is no {kind} {name!r}", advice)
 
-    def look(self, kind: Kind, name: str) -> Path | None:
+    def look_up(self, kind: Kind, name: str) -> Path | None:
         """The same, or None where there is none. Raises ModelError for a name that leaves them."""
         if name in self.names and (path := Path(self.names[name])).exists():
             return path
@@ -94,13 +94,13 @@ class ModelFolders:
                 return min(found, key=lambda path: _suffix_rank(path, kind))
         return None
 
-    def named(self, kind: Kind, given: str) -> Path | None:
-        """What `given` leads to as a path, else as `look`. Not for a name out of a prompt."""
+    def path_or_model(self, kind: Kind, given: str) -> Path | None:
+        """What `given` leads to as a path, else as `look_up`. Not for a name out of a prompt."""
         path = Path(given).expanduser()
         there = path.is_file() or (kind == "controlnet" and path.is_dir())
-        return path if there else self.look(kind, given)
+        return path if there else self.look_up(kind, given)
 
-    def files(self, kind: Kind) -> Iterator[Path]:
+    def files_of_kind(self, kind: Kind) -> Iterator[Path]:
         """All files and diffusers folders of a kind, in the order of the folders."""
         return (
             path
@@ -108,9 +108,9 @@ class ModelFolders:
             for path in _models_below(root, SUFFIXES[kind])
         )
 
-    def known(self, kind: Kind) -> list[str]:
+    def known_names(self, kind: Kind) -> list[str]:
         """The names of all there is of a kind, sorted."""
-        found = self.files(kind)
+        found = self.files_of_kind(kind)
         short = (name for name, given in self.names.items() if Path(given).exists())
         stems = (path.name if path.is_dir() else path.stem for path in found)
         return sorted({*stems, *(short if kind == "checkpoint" else ())})

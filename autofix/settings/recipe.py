@@ -74,11 +74,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _passes_hold(self) -> Recipe:
-        _ = self.each
+        _ = self.each_pass
         return self
 
     @property
-    def each(self) -> tuple[Recipe, ...]:
+    def each_pass(self) -> tuple[Recipe, ...]:
         """The recipe of each pass, complete, itself without passes. Raises RecipeError."""
         if not self.passes:
             return (self,)
@@ -89,7 +89,9 @@ class Recipe(Section):
             )
         base = self.model_dump(mode="json", exclude={"passes"})
         return tuple(
-            parse(merge(base, changes), origin=f"pass {number} of recipe {self.name!r}")
+            parse_recipe(
+                merge_settings(base, changes), origin=f"pass {number} of recipe {self.name!r}"
+            )
             for number, changes in enumerate(self.passes, start=1)
         )
 
@@ -130,21 +132,21 @@ class Recipe(Section):
                 for section in sections:
                     each = each.get(section, {})
                 each.pop(key, None)
-        return parse(data, origin="the options")
+        return parse_recipe(data, origin="the options")
 
 
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with some replaced, section by section."""
     merged = dict(base)
     for key, value in changes.items():
         known = merged.get(key)
         if isinstance(known, Mapping) and isinstance(value, Mapping):
-            value = merge(known, value)
+            value = merge_settings(known, value)
         merged[key] = value
     return merged
 
 
-def parse(data: Mapping[str, Any], *, origin: str) -> Recipe:
+def parse_recipe(data: Mapping[str, Any], *, origin: str) -> Recipe:
     """A recipe from plain data; `origin` says in errors where the data came from."""
     try:
         return Recipe.model_validate(data)

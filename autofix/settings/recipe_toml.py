@@ -15,7 +15,7 @@ import tomli_w
 from pydantic.fields import FieldInfo
 
 from autofix.errors import RecipeError
-from autofix.settings.recipe import Recipe, merge, parse
+from autofix.settings.recipe import Recipe, merge_settings, parse_recipe
 from autofix.settings.section import Section
 from autofix.settings.user_config import config_defaults
 
@@ -30,7 +30,7 @@ BASE = "face"
 """The recipe that all others start from, unless they name another."""
 
 
-def load(name_or_file: str) -> Recipe:
+def load_recipe(name_or_file: str) -> Recipe:
     """A shipped recipe by name, or one from a TOML file, over the recipe that it starts from.
 
     Every recipe starts from `face` as the user's own [defaults] change it, unless its `base` names
@@ -38,17 +38,19 @@ def load(name_or_file: str) -> Recipe:
     hold, and UsageError for a config file that does not hold.
     """
     data = _read_with_base(_recipe_path(name_or_file), name_or_file, above=())
-    return parse(data, origin=f"recipe {name_or_file!r}")
+    return parse_recipe(data, origin=f"recipe {name_or_file!r}")
 
 
-def build(data: Mapping[str, Any], *, origin: str) -> Recipe:
+def build_recipe(data: Mapping[str, Any], *, origin: str) -> Recipe:
     """A recipe from what a recipe file could hold, over recipe face. Raises RecipeError."""
-    return parse(merge(_shipped_data(BASE), {"description": "", **data}), origin=origin)
+    return parse_recipe(
+        merge_settings(_shipped_data(BASE), {"description": "", **data}), origin=origin
+    )
 
 
-def differences(recipe: Recipe) -> dict[str, Any]:
+def differences_from_face(recipe: Recipe) -> dict[str, Any]:
     """What a recipe file must set for this recipe: where it differs from recipe face."""
-    base = parse(_shipped_data(BASE), origin=f"recipe {BASE!r}").model_dump(mode="json")
+    base = parse_recipe(_shipped_data(BASE), origin=f"recipe {BASE!r}").model_dump(mode="json")
     return _differing_keys(recipe.model_dump(mode="json"), {**base, "description": ""})
 
 
@@ -75,10 +77,10 @@ def _recipe_path(name_or_file: str, *, beside: Path | None = None) -> Path:
     path = (beside or Path()) / Path(name_or_file).expanduser()
     if path.is_file():
         return path
-    near = difflib.get_close_matches(name_or_file, shipped(), n=1)
+    near = difflib.get_close_matches(name_or_file, shipped_names(), n=1)
     raise RecipeError(
         f"there is no recipe {name_or_file!r}" + (f" (did you mean {near[0]!r}?)" if near else ""),
-        f"--recipe takes a TOML file or one of: {', '.join(shipped())}",
+        f"--recipe takes a TOML file or one of: {', '.join(shipped_names())}",
     )
 
 
@@ -96,7 +98,7 @@ def _read_with_base(path: Path, shown: str, *, above: tuple[Path, ...]) -> dict[
     base = data.pop("base", BASE)
     data = {"name": path.stem, "description": "", **data}
     if path == SHIPPED / f"{BASE}.toml":
-        return merge(data, config_defaults())
+        return merge_settings(data, config_defaults())
     if not isinstance(base, str):
         raise RecipeError(
             f"recipe {shown!r} sets base to {base!r}", 'it takes a name: base = "face"'
@@ -104,7 +106,7 @@ def _read_with_base(path: Path, shown: str, *, above: tuple[Path, ...]) -> dict[
     found = _recipe_path(base, beside=path.parent)
     if found in above:
         raise RecipeError(f"recipe {shown!r} has itself as its base", "name another base")
-    return merge(_read_with_base(found, base, above=(*above, path)), data)
+    return merge_settings(_read_with_base(found, base, above=(*above, path)), data)
 
 
 def _trusted_sections(data: Mapping[str, Any]) -> Iterator[str]:
@@ -116,7 +118,7 @@ def _trusted_sections(data: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{name}.trust_pickle"
 
 
-def shipped() -> list[str]:
+def shipped_names() -> list[str]:
     """The names of the recipes that come with autofix."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 

@@ -68,7 +68,7 @@ def crop(
     return Crop(region=region, window=window, pixels=pixels, mask=mask)
 
 
-def frame(
+def crop_window(
     picture_wh: tuple[int, int],
     region: Region,
     settings: CropSection,
@@ -91,7 +91,7 @@ def frame(
     rule = {"native": native, "multiple": multiple}
     padding = padding if settings.padding == "auto" else settings.padding
     pad_px = math.floor(padding.px(max(detection.width, detection.height)) + 0.5)
-    degrees = lean(detection) if settings.align == "auto" else 0.0
+    degrees = lean_degrees(detection) if settings.align == "auto" else 0.0
     if degrees and settings.area == "only-masked":
         for pad in (pad_px, pad_px // 2):
             turned = _turned_window(picture_wh, region.mask, settings, degrees, pad, rule)
@@ -107,7 +107,7 @@ def frame(
     return Window(expand_box(whole, aspect_wh=size_wh, picture_wh=picture_wh), size_wh)
 
 
-def unfit(window: Window, picture_wh: tuple[int, int], settings: CropSection) -> str:
+def unfit_reason(window: Window, picture_wh: tuple[int, int], settings: CropSection) -> str:
     """Why a crop through this window would do no good; empty where it would."""
     (wide, high), (to_wide, to_high) = window.box_wh, window.size_wh
     if window.scale < settings.min_scale:
@@ -159,7 +159,7 @@ def working_size(
     return math.ceil(wide / multiple) * multiple, math.ceil(high / multiple) * multiple
 
 
-def lean(detection: Detection) -> float:
+def lean_degrees(detection: Detection) -> float:
     """By how many degrees a face leans clockwise, -180 to 180; 0 up to `LEAN`, or without eyes.
 
     The person's right eye is on the left of an upright face, so one on its head has 180. Where

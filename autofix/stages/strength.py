@@ -31,7 +31,7 @@ def strength_of(
         strength = given[min(cycle, len(given) - 1)]
     elif given == "auto":
         side = min(detection.width, detection.height)
-        strength = round(round(tuned(facts.tuned, side) / GRID) * GRID, 2)
+        strength = round(round(tuned_strength(facts.tuned, side) / GRID) * GRID, 2)
     else:
         strength = float(given)
     if settings.dynamic_power:
@@ -40,7 +40,7 @@ def strength_of(
     return strength
 
 
-def tuned(table: tuple[tuple[float, float], ...], side: float) -> float:
+def tuned_strength(table: tuple[tuple[float, float], ...], side: float) -> float:
     """The strength for a face whose shorter side is `side` px, between a table's entries.
 
     `table` holds (px, strength), px rising; beyond its ends the end's strength holds.

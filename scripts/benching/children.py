@@ -96,9 +96,9 @@ def _measure(recipe_file: str, pictures: Path, marks: Sequence[int]) -> dict[str
     from autofix.imagefiles.files import find
     from autofix.pipeline.pipeline import Pipeline
     from autofix.pipeline.toolbox import Toolbox
-    from autofix.settings.recipe_toml import load
+    from autofix.settings.recipe_toml import load_recipe
 
-    recipe = load(recipe_file)
+    recipe = load_recipe(recipe_file)
     every = max(marks[-1] // POINTS, 1)
     curve, told = [], {}
     with (

@@ -53,7 +53,7 @@ def autofix_run(recipe: Recipe, toolbox: Toolbox, pictures: Path) -> Run:
     """
     with (
         tempfile.TemporaryDirectory() as folder,
-        Pipeline(recipe, toolbox.using(recipe), bulk=True) as pipeline,
+        Pipeline(recipe, toolbox.for_recipe(recipe), bulk=True) as pipeline,
     ):
         out = Path(folder)
         found = find([pictures], out=out)
@@ -74,7 +74,7 @@ class PlainLoop:
     """The loop of bench/sequential.py with a recipe's settings and its own copy of the model."""
 
     def __init__(self, recipe: Recipe, toolbox: Toolbox) -> None:
-        self._toolbox = toolbox.using(recipe)
+        self._toolbox = toolbox.for_recipe(recipe)
         settings, facts = recipe.inpaint, self._toolbox.info
         folder = diffusers_folder(settings.model)
         own = read_own(folder)

@@ -11,7 +11,7 @@ import numpy as np
 from autofix.geometry import apply
 from autofix.settings.recipe import Recipe
 from autofix.stages.choose import choose
-from autofix.stages.crop import crop, frame
+from autofix.stages.crop import crop, crop_window
 from autofix.stages.mask import mask
 from autofix.values import Crop, Patch, Picture, Pixels
 from checking.breaking import BREAKERS, Face, Floats
@@ -111,7 +111,7 @@ def in_picture(
     if largest:
         regions = tuple(sorted(regions, key=lambda r: -r.detection.area)[:1])
     masked = [mask(region, picture.size_wh, recipe.mask) for region in regions]
-    windows = [frame(picture.size_wh, each, recipe.crop, native=SIDE) for each in masked]
+    windows = [crop_window(picture.size_wh, each, recipe.crop, native=SIDE) for each in masked]
     return [
         crop(picture, region, recipe.crop, window)
         for region, window in zip(masked, windows, strict=True)

@@ -13,7 +13,7 @@ import pytest
 from autofix.imagefiles.files import read
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from tests.conftest import ROOT
 from tests.scenes import ring_delta_e
 
@@ -43,7 +43,7 @@ def test_every_spoilt_face_is_found_and_nearly_all_are_repainted(fixed):
 
 
 def planned(picture):
-    recipe = load("face")
+    recipe = load_recipe("face")
     with Toolbox(recipe) as toolbox, Pipeline(recipe, toolbox) as pipeline:
         return pipeline.plan(picture)
 

@@ -6,7 +6,7 @@ import pytest
 
 from autofix.cli import recipe as command
 from autofix.metadata.recipe_import import import_recipe
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 
 TAB = {"ad_model": "face_yolov8n.pt", "ad_prompt": "a [SEP] b", "ad_denoising_strength": 0.3}
 
@@ -25,7 +25,7 @@ def test_the_command_prints_toml_and_says_what_is_missing(autofix, tmp_path):
     made = written(tmp_path / "made.toml", done.out)
     checked = autofix("recipe", "check", made)
     assert checked.code == 0, checked.err
-    assert load(str(made)) == import_recipe(path).recipe
+    assert load_recipe(str(made)) == import_recipe(path).recipe
     none = autofix("recipe", "import", written(tmp_path / "none.txt", "hello"))
     assert none.code == 2
     assert "none.txt says nothing" in none.err

@@ -7,7 +7,7 @@ from PIL import Image
 
 from autofix.errors import RecipeError
 from autofix.fixer import Fixer
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from tests.pickles import called, dict_of, named, text, write_checkpoint
 
 TRUSTING = {
@@ -52,7 +52,7 @@ def test_a_recipe_file_may_say_that_nothing_is_trusted(tmp_path):
     """As `autofix recipe show` prints it."""
     recipe = tmp_path / "mine.toml"
     recipe.write_text("[detect]\ntrust_pickle = false\n", encoding="utf-8")
-    assert not load(str(recipe)).detect.trust_pickle
+    assert not load_recipe(str(recipe)).detect.trust_pickle
 
 
 @pytest.mark.parametrize("trusted", [False, True])

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.imagefiles.files import find, read
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from autofix.stages.check import check, refusal, score
 from checking.breaking import BREAKERS
 from checking.cases import broken_ones, good_ones, in_picture, sample, subject
@@ -53,7 +53,7 @@ def repainted(subjects, recipe):
 @pytest.fixture(scope="module")
 def judged():
     """Labelled patches, each with its findings."""
-    recipe = load("face")
+    recipe = load_recipe("face")
     with MediapipeFaces(FACES) as detector:
         people = [portrait(name, detector) for name in CROPPED]
         known = [

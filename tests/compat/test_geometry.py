@@ -11,7 +11,7 @@ import pytest
 from autofix.geometry import Window, crop_box, expand_box
 from autofix.settings.region_sections import Choose, CropSection, Mask
 from autofix.stages.choose import choose
-from autofix.stages.crop import crop, frame, working_size
+from autofix.stages.crop import crop, crop_window, working_size
 from autofix.stages.mask import mask, merge
 from tests.build import detection, picture, region
 
@@ -43,9 +43,9 @@ def test_only_masked_with_blur_4_and_padding_32():
     assert found.mask.box_xyxy == (390, 290, 510, 430)
     assert crop_box(found.mask.box_xyxy, pad_px=32, picture_wh=(1000, 800)) == (358, 258, 542, 462)
     section = CropSection(padding=32)
-    square = frame((1000, 800), found, section, native=512)
+    square = crop_window((1000, 800), found, section, native=512)
     assert square == Window((348, 258, 552, 462), (512, 512))
-    tall = frame((1000, 800), found, CropSection(padding=32, size="832x1216"), native=512)
+    tall = crop_window((1000, 800), found, CropSection(padding=32, size="832x1216"), native=512)
     assert tall == Window((358, 226, 542, 494), (832, 1216))
 
 
@@ -71,7 +71,7 @@ def test_an_empty_mask_is_no_crop():
 def test_the_whole_picture_s_overlay_mask_is_twice_the_mask():
     (found,) = masked(BOX, blur=4)
     section = CropSection(area="whole-picture")
-    window = frame((1000, 800), found, section, native=512)
+    window = crop_window((1000, 800), found, section, native=512)
     pasted = crop(picture(1000, 800), found, section, window).region.mask
     twice = np.clip(found.mask.values.astype(np.float32) * 2, 0, 255)
     assert np.array_equal(pasted.values, twice.astype(np.uint8))
@@ -80,7 +80,7 @@ def test_the_whole_picture_s_overlay_mask_is_twice_the_mask():
 def test_whole_picture_with_a_size_has_that_size():
     """A1111 stretches the picture to width x height; ours reflects what is missing."""
     section = CropSection(area="whole-picture", size="512x768")
-    window = frame((1000, 800), region(BOX), section, native=512)
+    window = crop_window((1000, 800), region(BOX), section, native=512)
     assert window == Window((0, -350, 1000, 1150), (512, 768))
 
 
@@ -123,7 +123,7 @@ def test_the_box_and_not_the_padded_crop_sets_the_aspect():
     (found,) = masked((400, 300, 600, 600))
     for padding in (0, 32, 200):
         section = CropSection(match="free", padding=padding)
-        assert frame((1000, 800), found, section, native=512).size_wh == (416, 624)
+        assert crop_window((1000, 800), found, section, native=512).size_wh == (416, 624)
 
 
 def test_the_order_of_adetailer():

@@ -10,7 +10,7 @@ import pytest
 from autofix.geometry import Window
 from autofix.settings.region_sections import Choose, CropSection, Mask
 from autofix.stages.choose import choose
-from autofix.stages.crop import crop, frame, unfit, working_size
+from autofix.stages.crop import crop, crop_window, unfit_reason, working_size
 from autofix.stages.mask import mask, merge
 from detectors.yolo import outline
 from tests.build import detection, picture, region
@@ -84,7 +84,7 @@ def test_defect_6_an_offset_does_not_wrap_round_the_edge():
     """Mask x 5..60, moved by -20 in 400 px: theirs reached from 0 to 400."""
     (found,) = regions((5, 100, 61, 161), offset_x=-20)
     assert found.mask.box_xyxy == (0, 100, 41, 161)
-    window = frame((400, 300), found, CropSection(padding=0), native=512)
+    window = crop_window((400, 300), found, CropSection(padding=0), native=512)
     assert window.box_xyxy[2] <= 61 + 5
     for offset_x, offset_y in ((390, 0), (0, 250), (0, -290), (-390, 250)):
         (found,) = regions(FACE, offset_x=offset_x, offset_y=offset_y)
@@ -177,7 +177,7 @@ def test_defect_21_padding_and_blur_suit_every_size():
     for side in (40, 400, 1000):
         box = (1000, 1000, 1000 + side, 1000 + side)
         (found,) = regions(box, size_wh=(3000, 3000), blur="4%", dilate="4%")
-        window = frame((3000, 3000), found, CropSection(), native=512)
+        window = crop_window((3000, 3000), found, CropSection(), native=512)
         shares.append((window.box_wh[0] / side, found.mask.values.shape[0] / side))
     assert np.ptp([crop_share for crop_share, _ in shares]) < 0.06
     assert np.ptp([mask_share for _, mask_share in shares]) < 0.06
@@ -190,11 +190,11 @@ def test_defect_22_no_crop_runs_above_the_working_size(box, size_wh):
     """A limit of 1024 was ignored: 1050x1200, and 2400x2432."""
     (found,) = regions(box, size_wh=size_wh)
     for section in (CropSection(), CropSection(match="free"), CropSection(area="whole-picture")):
-        window = frame(size_wh, found, section, native=1024)
+        window = crop_window(size_wh, found, section, native=1024)
         assert window.size_wh[0] * window.size_wh[1] <= 1024**2 * 1.02
         assert max(window.size_wh) <= 2048
-    large = frame(size_wh, found, CropSection(padding="100%", min_scale=0.9), native=512)
-    assert "would be shrunk" in unfit(large, size_wh, CropSection(min_scale=0.9))
+    large = crop_window(size_wh, found, CropSection(padding="100%", min_scale=0.9), native=512)
+    assert "would be shrunk" in unfit_reason(large, size_wh, CropSection(min_scale=0.9))
 
 
 @pytest.mark.parametrize("size", ["auto", "599x691"])
@@ -203,7 +203,7 @@ def test_defect_23_sizes_are_multiples_of_8_and_nothing_is_cut_off(size, area):
     """599x691 was cut to 592x688 and stretched back."""
     section = CropSection(size=size, area=area, padding=32)
     (found,) = regions(FACE)
-    window = frame((400, 300), found, section, native=500)
+    window = crop_window((400, 300), found, section, native=500)
     assert [side % 8 for side in window.size_wh] == [0, 0]
     scale_x, scale_y = (
         shown / there for shown, there in zip(window.size_wh, window.box_wh, strict=True)
@@ -231,7 +231,7 @@ def test_defect_27_nothing_depends_on_the_picture_being_square(size_wh):
     assert np.abs(found.mask.values.astype(int) - turned.mask.values.T).max() <= 1
     section = CropSection(match="free", padding=20)
     one, other = (
-        frame(wh, each, section, native=512)
+        crop_window(wh, each, section, native=512)
         for wh, each in ((size_wh, found), (size_wh[::-1], turned))
     )
     assert one.size_wh == other.size_wh[::-1]
@@ -244,7 +244,7 @@ def test_defect_31_a_round_mask_holds_tall_things_and_crops_keep_their_shape():
     (found,) = regions(tall, shape="ellipse")
     assert found.mask.box_xyxy == tall
     assert found.mask.area == pytest.approx(np.pi * 20 * 100, rel=0.01)
-    window = frame((400, 300), found, CropSection(), native=512)
+    window = crop_window((400, 300), found, CropSection(), native=512)
     assert window.box_wh[0] == window.box_wh[1]
 
 

@@ -17,7 +17,7 @@ from autofix.metadata import (
 from autofix.metadata.recipe_import import import_recipe
 from autofix.prompts import instruct, picture_seed
 from autofix.settings.model_sections import Prompt
-from autofix.settings.recipe import Recipe, parse
+from autofix.settings.recipe import Recipe, parse_recipe
 from autofix.settings.region_sections import Choose
 from autofix.stages.choose import choose
 from autofix.values import Outcome, RegionResult, Source
@@ -66,7 +66,7 @@ def test_defect_17_one_seed_for_all_things_says_so_and_passes_share_theirs():
 
 
 def test_defect_18_what_was_skipped_or_switched_off_comes_back(tmp_path):
-    recipe = parse(
+    recipe = parse_recipe(
         {"passes": [{"prompt": {"positive": "[SKIP] [SEP] a"}}, {"check": {"enabled": False}}]},
         origin="test",
     )

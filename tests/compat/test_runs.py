@@ -10,7 +10,7 @@ from autofix.engines.diffusion.masked_content import touched
 from autofix.frontends.files.batch import Destination
 from autofix.imagefiles.files import find
 from autofix.pipeline.toolbox import Toolbox
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from autofix.settings.region_sections import Blend, Check
 from autofix.stages.blend import blend
 from autofix.stages.check import check, refusal
@@ -22,10 +22,12 @@ FACE = (20, 16, 44, 40)
 
 
 def test_defect_13_a_detector_is_opened_once_for_all_pictures_and_passes():
-    first, second = load("face").override({"passes": [{}, {"inpaint": {"strength": 0.2}}]}).each
+    first, second = (
+        load_recipe("face").override({"passes": [{}, {"inpaint": {"strength": 0.2}}]}).each
+    )
     with Toolbox(first) as toolbox:
         lent = []
-        for each in (toolbox, toolbox, toolbox.using(second)):
+        for each in (toolbox, toolbox, toolbox.for_recipe(second)):
             with each.detectors() as (detector,):
                 lent.append(detector)
         assert lent[0] is lent[1] is lent[2]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from autofix.metadata import GenerationText, format_generation, parse_generation
 from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, infotext_keys, ordinal, tabs_of
 from autofix.metadata.adetailer_recipe import YOLO_NAMES, args_of, sampler_name, settings_of
-from autofix.settings.recipe import Recipe, parse
+from autofix.settings.recipe import Recipe, parse_recipe
 from autofix.values import RegionResult
 from tests.build import region
 from weights.environment import default_store
@@ -93,7 +93,7 @@ def test_a_recipe_in_pixels_comes_back_from_its_arguments(changes):
     found, notes = settings_of(args_of(recipe, results()), {})
     if recipe.crop.area == "whole-picture":  # ADetailer then names no padding
         found["crop"]["padding"] = recipe.crop.padding
-    assert parse(found, origin="it") == recipe
+    assert parse_recipe(found, origin="it") == recipe
     assert notes == []
 
 
@@ -229,7 +229,7 @@ def test_what_has_no_counterpart_is_named(args, said):
     found, notes = settings_of({"ad_model": "face_yolov8n.pt", **args}, {})
     assert len(notes) == 1
     assert said in notes[0]
-    assert parse(found, origin="it").sampling.sampler == "auto"
+    assert parse_recipe(found, origin="it").sampling.sampler == "auto"
 
 
 @pytest.mark.parametrize("args", [{"ad_checkpoint": "x"}, {"ad_vae": "v"}, {"ad_clip_skip": 2}])

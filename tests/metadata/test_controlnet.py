@@ -3,7 +3,7 @@ import pytest
 from autofix.metadata.adetailer_infotext import infotext_keys, tabs_of
 from autofix.metadata.adetailer_recipe import args_of, settings_of
 from autofix.settings.model_sections import Control
-from autofix.settings.recipe import Recipe, parse
+from autofix.settings.recipe import Recipe, parse_recipe
 
 TILE = "control_v11f1e_sd15_tile [a371b31b]"
 NAMES = ["ad_controlnet_model", "ad_controlnet_module", "ad_controlnet_weight"]
@@ -11,7 +11,7 @@ NAMES = ["ad_controlnet_model", "ad_controlnet_module", "ad_controlnet_weight"]
 
 def imported(**args):
     settings, notes = settings_of({"ad_model": "face_yolov8n.pt", **args}, {})
-    return parse(settings, origin="it").inpaint.control, notes
+    return parse_recipe(settings, origin="it").inpaint.control, notes
 
 
 def test_a_tab_without_controlnet_has_none():

@@ -21,7 +21,7 @@ from autofix.metadata import (
     record_fix,
 )
 from autofix.metadata.adetailer_infotext import tabs_of
-from autofix.settings.recipe import Recipe, parse
+from autofix.settings.recipe import Recipe, parse_recipe
 from autofix.values import Outcome, RegionResult, Source
 from tests.build import picture, region
 from tests.conftest import ROOT
@@ -32,7 +32,7 @@ INFOTEXT = (
     "Seed: 5, Size: 512x768, Model: dream, Denoising strength: 0.55, Hires upscale: 2, "
     'Lora hashes: "x: ab, y: cd", Version: v1.10'
 )
-TWO_PASSES = parse(
+TWO_PASSES = parse_recipe(
     {"passes": [{"prompt": {"positive": "a"}}, {"detect": {"detectors": ["hands"]}}]}, origin="test"
 )
 
@@ -98,7 +98,7 @@ def test_the_record_says_what_became_of_every_region():
         result(status="kept", index=1),
     )  # fmt: skip
     record = read_record(done)
-    assert parse(record["recipe"], origin="it") == recipe
+    assert parse_recipe(record["recipe"], origin="it") == recipe
     assert record["recipe"] == {"mask": {"dilate": "8%"}, "prompt": {"positive": "b"}}
     first, second = record["regions"]
     assert first == {
@@ -197,7 +197,7 @@ def test_every_pass_is_a_tab():
     assert "ADetailer prompt 2nd" not in settings_
     record = read_record(done)
     assert [each["pass"] for each in record["regions"]] == [1, 2]
-    assert parse(record["recipe"], origin="it") == TWO_PASSES
+    assert parse_recipe(record["recipe"], origin="it") == TWO_PASSES
 
 
 def test_a_record_too_long_for_a_jpeg_leaves_the_regions_out():

@@ -11,7 +11,7 @@ from autofix.imagefiles import files
 from autofix.metadata import record_fix
 from autofix.metadata.recipe_import import import_recipe
 from autofix.settings.recipe import Recipe
-from autofix.settings.recipe_toml import build, load, tomllib
+from autofix.settings.recipe_toml import build_recipe, load_recipe, tomllib
 from autofix.values import Outcome, Picture, RegionResult, Source
 from tests.build import picture, region
 
@@ -49,9 +49,9 @@ def settings(recipe):
 
 RECIPES = {
     "defaults": Recipe(),
-    "shipped": load("face"),
-    "two passes": load("face-hand"),
-    "changed": load("face").override(
+    "shipped": load_recipe("face"),
+    "two passes": load_recipe("face-hand"),
+    "changed": load_recipe("face").override(
         {
             "seed": 9,
             "detect.detectors": ["face_yolov8n", 'models/it\'s "mine".pt'],
@@ -74,7 +74,7 @@ def test_our_own_pictures_give_their_recipe_back(tmp_path, name, suffix):
     found = import_recipe(tmp_path / f"p.{suffix}")
     assert found.recipe == RECIPES[name]
     assert found.notes == ()
-    assert build(tomllib.loads(found.to_toml()), origin="it") == RECIPES[name]
+    assert build_recipe(tomllib.loads(found.to_toml()), origin="it") == RECIPES[name]
 
 
 @pytest.mark.parametrize(
@@ -109,15 +109,15 @@ def test_a_whole_request_sets_what_the_tabs_leave_open(tmp_path):
         "width": 640, "height": 832, "alwayson_scripts": {"ADetailer": {"args": [TAB, TAB]}},
     }  # fmt: skip
     recipe = import_recipe(written(tmp_path / "r.json", request)).recipe
-    assert len(recipe.each) == 2
-    for each in recipe.each:
+    assert len(recipe.each_pass) == 2
+    for each in recipe.each_pass:
         assert (each.sampling.steps, each.sampling.cfg, each.sampling.sampler) == (40, 6, "Euler a")
         assert each.crop.size == (640, 832)
 
 
 def test_infotext_of_two_tabs_gives_two_passes(tmp_path):
     found = import_recipe(written(tmp_path / "it.txt", INFOTEXT))
-    first, second = found.recipe.each
+    first, second = found.recipe.each_pass
     assert (first.detect.detectors, second.detect.detectors) == (
         ("face_yolov8n",),
         ("hand_yolov8n",),
@@ -133,7 +133,7 @@ def test_infotext_of_two_tabs_gives_two_passes(tmp_path):
         assert (each.sampling.steps, each.sampling.cfg) == (20, 5)
         assert each.crop.size == (512, 768)
     assert found.notes == (MODEL_NOTE,)
-    assert build(tomllib.loads(found.to_toml()), origin="it") == found.recipe
+    assert build_recipe(tomllib.loads(found.to_toml()), origin="it") == found.recipe
 
 
 def test_infotext_in_a_picture(tmp_path):
@@ -169,9 +169,9 @@ def test_no_picture_can_ask_for_leave_to_run_code(tmp_path):
     }
     record = {"recipe": {**trusting, "passes": [trusting, {"mask": {"blur": 3}}]}}
     found = import_recipe(written(tmp_path / "it.json", record))
-    assert not any(each.detect.trust_pickle for each in (found.recipe, *found.recipe.each))
-    assert not any(each.model.trust_pickle for each in (found.recipe, *found.recipe.each))
-    assert found.recipe.each[0].detect.classes == ("a",)
+    assert not any(each.detect.trust_pickle for each in (found.recipe, *found.recipe.each_pass))
+    assert not any(each.model.trust_pickle for each in (found.recipe, *found.recipe.each_pass))
+    assert found.recipe.each_pass[0].detect.classes == ("a",)
     assert len(found.notes) == 4
     settings = [line for line in found.to_toml().splitlines() if not line.startswith("#")]
     assert not any("trust_pickle" in line for line in settings)

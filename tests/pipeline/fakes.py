@@ -8,7 +8,7 @@ from autofix.engines.base import ModelInfo, SizeRule
 from autofix.errors import EngineError
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from autofix.values import Patch
 from detectors.detection import in_order
 from tests.build import detection
@@ -89,6 +89,6 @@ def pipeline(detector, engine, *, batch_size=8, bulk=False, keep_candidates=Fals
     """A pipeline with these two in every pass, whose check lets nearly everything pass."""
     changes = {key.replace("__", "."): value for key, value in changes.items()}
     plain = {"blend.match_colour": False, "blend.match_grain": False, **ANYTHING_GOES}
-    recipe = load("face").override({**plain, "device.batch_size": batch_size, **changes})
+    recipe = load_recipe("face").override({**plain, "device.batch_size": batch_size, **changes})
     tools = Toolbox(recipe, engine=engine, detectors=(detector,))
     return Pipeline(recipe, tools, bulk=bulk, keep_candidates=keep_candidates)

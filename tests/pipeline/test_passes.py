@@ -5,7 +5,7 @@ import pytest
 
 from autofix.errors import RecipeError
 from autofix.pipeline.passes import CANDIDATE_SEED, CYCLE_SEED
-from autofix.settings.recipe_toml import load, to_toml
+from autofix.settings.recipe_toml import load_recipe, to_toml
 from tests.build import picture
 from tests.pipeline.fakes import Boxes, Painter, pipeline
 
@@ -39,10 +39,10 @@ def test_defect_31_a_pass_s_settings_do_not_leak_into_the_next():
 
 
 def test_what_an_option_says_holds_in_every_pass():
-    recipe = load("face-hand").override({"mask.shape": "box", "inpaint.strength": 0.3})
-    assert [each.mask.shape for each in recipe.each] == ["box", "box"]
-    assert [each.inpaint.strength for each in recipe.each] == [0.3, 0.3]
-    assert [each.detect.detectors for each in recipe.each] == [("blazeface",), ("hands",)]
+    recipe = load_recipe("face-hand").override({"mask.shape": "box", "inpaint.strength": 0.3})
+    assert [each.mask.shape for each in recipe.each_pass] == ["box", "box"]
+    assert [each.inpaint.strength for each in recipe.each_pass] == [0.3, 0.3]
+    assert [each.detect.detectors for each in recipe.each_pass] == [("blazeface",), ("hands",)]
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_what_an_option_says_holds_in_every_pass():
 )
 def test_a_pass_that_does_not_hold_is_named(passes, said):
     with pytest.raises(RecipeError, match=said):
-        load("face").override({"passes": passes})
+        load_recipe("face").override({"passes": passes})
 
 
 def test_a_recipe_with_passes_prints_as_itself(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text(to_toml(load("face-hand")), encoding="utf-8")
-    assert load(str(path)) == load("face-hand")
+    path.write_text(to_toml(load_recipe("face-hand")), encoding="utf-8")
+    assert load_recipe(str(path)) == load_recipe("face-hand")
 
 
 def test_cycles_start_from_the_last_result():

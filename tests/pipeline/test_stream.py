@@ -10,7 +10,7 @@ from autofix.imagefiles.files import read
 from autofix.pipeline.in_flight import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from tests.build import picture
 from tests.pipeline.fakes import Boxes, Painter, pipeline
 
@@ -107,7 +107,7 @@ def real():
 
 
 def fixed(given, *, batch_size, bulk=False):
-    recipe = load("face").override({"device.batch_size": batch_size, "device.name": "cpu"})
+    recipe = load_recipe("face").override({"device.batch_size": batch_size, "device.name": "cpu"})
     with Toolbox(recipe) as toolbox, Pipeline(recipe, toolbox, bulk=bulk) as pipeline:
         return {each.picture.name: each.picture.pixels for each in pipeline.fix(given)}
 

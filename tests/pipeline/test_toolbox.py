@@ -70,7 +70,7 @@ def test_recipes_share_an_engine_unless_a_setting_needs_another(changes, another
     with Toolbox(Recipe().override({"model.name": "null"})) as toolbox:
         with toolbox.engine() as engine:
             pass
-        with toolbox.using(toolbox.recipe.override(changes)).engine() as other:
+        with toolbox.for_recipe(toolbox.recipe.override(changes)).engine() as other:
             assert (other is not engine) == another
 
 
@@ -88,6 +88,6 @@ def test_each_recipe_that_shares_an_engine_is_checked_before_any_weights_load(
     recipe = Recipe().override({"model.name": str(tiny.sd(tmp_path / "sd"))})
     with Toolbox(recipe) as toolbox:
         with pytest.raises(UsageError, match=said):
-            toolbox.using(recipe.override(changes)).check()
+            toolbox.for_recipe(recipe.override(changes)).check()
         with toolbox.engine() as engine:
             assert engine.engine._pipe is None

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import bench
 from autofix.pipeline.toolbox import Toolbox
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from benching import report
 from benching.pictures import MOST_FACES, make_pictures
 from benching.recording import Recorder
@@ -49,14 +49,14 @@ def recipe(folder, model, **more):
         "inpaint.strength": 0.5,
         "check.enabled": False,
     }
-    return load("face").override({**changes, **more})
+    return load_recipe("face").override({**changes, **more})
 
 
 def test_the_pictures_are_the_same_every_time_and_hold_the_faces_they_name(made, tmp_path):
     folder, boxes = made
     again = json.loads(make_pictures(tmp_path, 3).read_text())
     assert again == boxes
-    with Toolbox(load("face")) as toolbox:
+    with Toolbox(load_recipe("face")) as toolbox:
         for name, listed in boxes.items():
             pixels = np.asarray(Image.open(folder / "pictures" / name))
             same = (tmp_path / "pictures" / name).read_bytes()

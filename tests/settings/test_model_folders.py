@@ -77,11 +77,11 @@ def searching(*folders):
     ],
 )
 def test_an_a1111_folder_works_as_it_is(a1111, below, kind, name, file):
-    assert searching(a1111 / below).find(kind, name) == a1111 / file
+    assert searching(a1111 / below).find_model(kind, name) == a1111 / file
 
 
 def test_controlnets_of_the_web_ui_s_extension_are_found(a1111):
-    assert searching(a1111).find("controlnet", "canny").parent.name == "models"
+    assert searching(a1111).find_model("controlnet", "canny").parent.name == "models"
 
 
 @pytest.mark.parametrize(
@@ -98,20 +98,20 @@ def test_controlnets_of_the_web_ui_s_extension_are_found(a1111):
     ],
 )
 def test_a_comfyui_folder_works_as_it_is(comfyui, kind, name, file):
-    assert searching(comfyui).find(kind, name) == comfyui / file
+    assert searching(comfyui).find_model(kind, name) == comfyui / file
 
 
 def test_the_first_folder_wins(a1111, comfyui):
     touch(comfyui, "checkpoints/dream_8.safetensors")
     both = searching(comfyui, a1111)
-    assert both.find("checkpoint", "Dream_8") == comfyui / "checkpoints/dream_8.safetensors"
-    assert both.known("checkpoint") == ["Dream_8", "dream_8", "own", "xl"]
+    assert both.find_model("checkpoint", "Dream_8") == comfyui / "checkpoints/dream_8.safetensors"
+    assert both.known_names("checkpoint") == ["Dream_8", "dream_8", "own", "xl"]
 
 
 def test_a_plain_folder_is_searched_for_every_kind(tmp_path):
     touch(tmp_path, "a/one.safetensors")
-    assert searching(tmp_path).find("lora", "one") == tmp_path / "a/one.safetensors"
-    assert searching(tmp_path).find("checkpoint", "one") == tmp_path / "a/one.safetensors"
+    assert searching(tmp_path).find_model("lora", "one") == tmp_path / "a/one.safetensors"
+    assert searching(tmp_path).find_model("checkpoint", "one") == tmp_path / "a/one.safetensors"
 
 
 def test_links_are_followed_and_rings_of_them_end(a1111, tmp_path):
@@ -119,8 +119,8 @@ def test_links_are_followed_and_rings_of_them_end(a1111, tmp_path):
     place = a1111 / "models/Stable-diffusion"
     (place / "far away").symlink_to(tmp_path / "other disk")
     (place / "ring").symlink_to(place)
-    assert searching(a1111).find("checkpoint", "far").name == "far.safetensors"
-    assert searching(a1111).known("checkpoint") == ["Dream_8", "far", "own"]
+    assert searching(a1111).find_model("checkpoint", "far").name == "far.safetensors"
+    assert searching(a1111).known_names("checkpoint") == ["Dream_8", "far", "own"]
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_links_are_followed_and_rings_of_them_end(a1111, tmp_path):
 )
 def test_a_name_cannot_leave_its_folder(a1111, name):
     with pytest.raises(ModelError, match="no name inside the models folders"):
-        searching(a1111).find("checkpoint", name)
+        searching(a1111).find_model("checkpoint", name)
 
 
 def test_the_nearest_names_are_told(a1111):
     with pytest.raises(ModelError, match="there is no checkpoint 'draem_8': did you mean 'Dream_8"):
-        searching(a1111).find("checkpoint", "draem_8")
+        searching(a1111).find_model("checkpoint", "draem_8")
     with pytest.raises(ModelError, match=r"give its path, or name the folders.*\.toml"):
-        searching().find("checkpoint", "draem_8")
+        searching().find_model("checkpoint", "draem_8")
 
 
 def test_the_config_file_names_folders_and_models(a1111, comfyui, tmp_path, monkeypatch):
@@ -148,10 +148,10 @@ def test_the_config_file_names_folders_and_models(a1111, comfyui, tmp_path, monk
     )
     found = model_folders()
     assert found.folders == (a1111 / "models", comfyui)
-    assert found.find("checkpoint", "pretty") == comfyui / "checkpoints/xl.safetensors"
+    assert found.find_model("checkpoint", "pretty") == comfyui / "checkpoints/xl.safetensors"
     assert found.names["turbo"] == "owner/turbo"
-    assert found.find("lora", "bob").name == "bob.safetensors"
-    assert "pretty" in found.known("checkpoint")
+    assert found.find_model("lora", "bob").name == "bob.safetensors"
+    assert "pretty" in found.known_names("checkpoint")
 
 
 def test_without_a_config_file_there_is_nothing(tmp_path, monkeypatch):

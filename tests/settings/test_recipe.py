@@ -4,8 +4,8 @@ import pytest
 import tomli_w
 
 from autofix.errors import RecipeError
-from autofix.settings.recipe import RENAMED, Recipe, parse, with_new_names
-from autofix.settings.recipe_toml import differences, load, shipped, to_toml
+from autofix.settings.recipe import RENAMED, Recipe, parse_recipe, with_new_names
+from autofix.settings.recipe_toml import differences_from_face, load_recipe, shipped_names, to_toml
 from autofix.settings.units import Share, parse_share
 
 if sys.version_info >= (3, 11):
@@ -14,16 +14,16 @@ else:
     import tomli as tomllib
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", shipped_names())
 def test_every_shipped_recipe_holds_and_prints_as_itself(name):
-    recipe = load(name)
-    again = parse(tomllib.loads(to_toml(recipe)), origin="the printed recipe")
+    recipe = load_recipe(name)
+    again = parse_recipe(tomllib.loads(to_toml(recipe)), origin="the printed recipe")
     assert again == recipe
     assert again.fingerprint == recipe.fingerprint
 
 
 def test_the_printed_recipe_explains_every_setting():
-    lines = to_toml(load("face")).splitlines()
+    lines = to_toml(load_recipe("face")).splitlines()
     settings = [n for n, line in enumerate(lines) if " = " in line and not line.startswith("#")]
     assert len(settings) > 25
     assert all(lines[n - 1].startswith("# ") for n in settings)
@@ -46,13 +46,13 @@ def test_the_printed_recipe_explains_every_setting():
 )
 def test_what_does_not_hold_is_refused_with_its_name_and_value(changes, message):
     with pytest.raises(RecipeError) as caught:
-        load("face").override(changes)
+        load_recipe("face").override(changes)
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
 
 
 def test_an_option_wins_and_changes_the_fingerprint():
-    plain = load("face")
+    plain = load_recipe("face")
     changed = plain.override({"inpaint.strength": 0.3, "crop.padding": 32, "crop.size": "832x1216"})
     assert (changed.inpaint.strength, changed.crop.size) == (0.3, (832, 1216))
     assert changed.crop.padding == Share(32, False)
@@ -68,18 +68,18 @@ def test_a_recipe_cannot_be_changed():
 def test_a_recipe_file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('[inpaint]\nstrength = 0.25\n[sampling]\nsteps = "auto"\n', encoding="utf-8")
-    recipe = load(str(path))
+    recipe = load_recipe(str(path))
     assert (recipe.name, recipe.inpaint.strength) == ("mine", 0.25)
     path.write_text("[inpaint\n", encoding="utf-8")
     with pytest.raises(RecipeError, match=r"mine\.toml' cannot be read"):
-        load(str(path))
+        load_recipe(str(path))
 
 
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(RecipeError, match=r"no recipe 'fcae' .did you mean 'face'"):
-        load("fcae")
+        load_recipe("fcae")
     with pytest.raises(RecipeError, match="takes a TOML file or one of"):
-        load("no/such.toml")
+        load_recipe("no/such.toml")
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_lengths_are_pixels_or_shares_of_the_box(given, px, shown):
 
 
 def test_the_check_is_loose_with_a_model_that_paints_freely_unless_it_is_told_otherwise():
-    check = load("face").check
+    check = load_recipe("face").check
     loose = check.for_model(faithful=False)
     assert check.for_model(faithful=True) == check
     assert loose.min_structure < check.min_structure
     assert loose.max_eyes > check.max_eyes
     assert (loose.max_ring, loose.min_iou) == (check.max_ring, check.min_iou)
-    strict = load("face").override({"check.likeness": "strict"}).check
+    strict = load_recipe("face").override({"check.likeness": "strict"}).check
     assert strict.for_model(faithful=False) == strict
 
 
@@ -109,14 +109,20 @@ def written(path, text):
 
 
 def test_a_recipe_file_starts_from_its_base(tmp_path):
-    plain = load(written(tmp_path / "plain.toml", "[mask]\nblur = 3\n"))
-    assert plain.mask.shape == load("face").mask.shape == "ellipse"
+    plain = load_recipe(written(tmp_path / "plain.toml", "[mask]\nblur = 3\n"))
+    assert plain.mask.shape == load_recipe("face").mask.shape == "ellipse"
     assert plain.mask.blur == Share(3, False)
     hand = written(tmp_path / "hand 2.toml", 'base = "hand"\n[mask]\nblur = 3\n')
-    assert load(hand).mask.model_dump() == load("hand").mask.model_dump() | {"blur": 3.0}
+    assert load_recipe(hand).mask.model_dump() == load_recipe("hand").mask.model_dump() | {
+        "blur": 3.0
+    }
     beside = written(tmp_path / "third.toml", 'base = "hand 2.toml"\nseed = 4\n')
-    assert load(beside).mask == load(hand).mask
-    assert (load(beside).name, load(beside).seed, load(beside).description) == ("third", 4, "")
+    assert load_recipe(beside).mask == load_recipe(hand).mask
+    assert (
+        load_recipe(beside).name,
+        load_recipe(beside).seed,
+        load_recipe(beside).description,
+    ) == ("third", 4, "")
 
 
 @pytest.mark.parametrize(
@@ -129,19 +135,19 @@ def test_a_recipe_file_starts_from_its_base(tmp_path):
 )
 def test_a_base_that_does_not_exist_is_refused(tmp_path, base, problem):
     with pytest.raises(RecipeError, match=problem):
-        load(written(tmp_path / "mine.toml", f"base = {base}\n"))
+        load_recipe(written(tmp_path / "mine.toml", f"base = {base}\n"))
 
 
 def test_a_base_cannot_grant_trust(tmp_path):
     written(tmp_path / "base.toml", "[model]\ntrust_pickle = true\n")
     with pytest.raises(RecipeError, match=r"sets model\.trust_pickle, which no file can"):
-        load(written(tmp_path / "mine.toml", 'base = "base.toml"\n'))
+        load_recipe(written(tmp_path / "mine.toml", 'base = "base.toml"\n'))
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_an_old_name_is_answered_with_the_new_one(old, new):
     with pytest.raises(RecipeError, match=f"{old}, which is called {new} now"):
-        load("face").override({old: 1})
+        load_recipe("face").override({old: 1})
     section, _, key = new.partition(".")
     assert key in type(getattr(Recipe(), section)).model_fields
 
@@ -154,8 +160,8 @@ def test_an_old_record_is_read_with_new_names():
     assert with_new_names(new) == new
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", shipped_names())
 def test_the_differences_from_face_make_the_recipe_again(name, tmp_path):
-    recipe = load(name)
-    text = tomli_w.dumps(differences(recipe))
-    assert load(written(tmp_path / "again.toml", text)).fingerprint == recipe.fingerprint
+    recipe = load_recipe(name)
+    text = tomli_w.dumps(differences_from_face(recipe))
+    assert load_recipe(written(tmp_path / "again.toml", text)).fingerprint == recipe.fingerprint

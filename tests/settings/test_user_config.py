@@ -1,7 +1,7 @@
 import pytest
 
 from autofix.errors import UsageError
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from autofix.settings.user_config import config_defaults
 
 
@@ -16,11 +16,15 @@ def test_defaults_change_recipe_face_and_all_that_start_from_it(config, tmp_path
     config.write_text('[defaults]\nmask.shape = "box"\nmodel = {name = "m", trust_pickle = true}\n')
     mine = tmp_path / "mine.toml"
     mine.write_text('[model]\nname = "other"\n')
-    assert [load(name).mask.shape for name in ("face", "hand", str(mine))] == [
+    assert [load_recipe(name).mask.shape for name in ("face", "hand", str(mine))] == [
         *("box", "outline", "box")
     ]
-    assert [load(name).model.name for name in ("face", "hand", str(mine))] == ["m", "m", "other"]
-    assert load(str(mine)).model.trust_pickle
+    assert [load_recipe(name).model.name for name in ("face", "hand", str(mine))] == [
+        "m",
+        "m",
+        "other",
+    ]
+    assert load_recipe(str(mine)).model.trust_pickle
     assert config_defaults()["mask"] == {"shape": "box"}
 
 
@@ -37,4 +41,4 @@ def test_defaults_change_recipe_face_and_all_that_start_from_it(config, tmp_path
 def test_defaults_that_do_not_hold_are_named(config, text, problem):
     config.write_text(text)
     with pytest.raises(UsageError, match=problem):
-        load("face")
+        load_recipe("face")

@@ -9,7 +9,7 @@ from autofix.geometry import Window, apply
 from autofix.settings.region_sections import Choose, CropSection, Mask
 from autofix.settings.units import Share
 from autofix.stages.choose import choose
-from autofix.stages.crop import crop, frame, lean, unfit, working_size
+from autofix.stages.crop import crop, crop_window, lean_degrees, unfit_reason, working_size
 from autofix.stages.mask import mask
 from tests.build import detection, picture, region
 
@@ -17,7 +17,7 @@ EYES = ("right_eye", "left_eye", "mouth_center")
 
 
 def cropped(seen, found, section, *, native=96, upscale=None):
-    window = frame(seen.size_wh, found, section, native=native)
+    window = crop_window(seen.size_wh, found, section, native=native)
     return crop(seen, found, section, window, upscale=upscale)
 
 
@@ -67,7 +67,7 @@ def test_padding_left_to_the_model_is_what_it_asks_for():
     seen, found = picture(400, 400), region((150, 150, 250, 230))
 
     def wide(section, **asked):
-        return frame(seen.size_wh, found, section, native=512, **asked).box_wh[0]
+        return crop_window(seen.size_wh, found, section, native=512, **asked).box_wh[0]
 
     assert wide(CropSection()) == wide(CropSection(padding=32)) == 164
     assert wide(CropSection(), padding=Share(0.08, True)) == 116
@@ -133,7 +133,7 @@ def test_sizes_are_multiples_of_what_the_model_takes():
 )
 def test_the_whole_picture_is_never_stretched(picture_wh, size, box):
     section = CropSection(area="whole-picture", size=size)
-    window = frame(picture_wh, region((10, 10, 30, 40)), section, native=512)
+    window = crop_window(picture_wh, region((10, 10, 30, 40)), section, native=512)
     assert window.box_xyxy == box
     wide, high = window.box_wh
     assert wide / high == pytest.approx(window.size_wh[0] / window.size_wh[1], rel=1 / min(box[2:]))
@@ -153,28 +153,28 @@ def test_of_a_whole_picture_the_inner_half_of_the_rim_is_all_new():
 @pytest.mark.parametrize("degrees", [16, 45, 90, 135, 179, -16, -90, -170])
 @pytest.mark.parametrize("names", [EYES, EYES[:2]])
 def test_a_face_leans_as_its_eyes_do(degrees, names):
-    assert lean(face(degrees, names=names)) == pytest.approx(degrees)
+    assert lean_degrees(face(degrees, names=names)) == pytest.approx(degrees)
 
 
 def test_a_face_on_its_head_leans_by_half_a_turn():
-    assert abs(lean(face(180))) == pytest.approx(180)
+    assert abs(lean_degrees(face(180))) == pytest.approx(180)
 
 
 @pytest.mark.parametrize("degrees", [0, 14.9, -14.9])
 def test_up_to_15_degrees_it_stands_upright(degrees):
-    assert lean(face(degrees)) == 0
+    assert lean_degrees(face(degrees)) == 0
 
 
 @pytest.mark.parametrize("names", [(), EYES[:1], EYES[1:]])
 def test_without_both_eyes_nothing_leans(names):
-    assert lean(face(90, names=names)) == 0
+    assert lean_degrees(face(90, names=names)) == 0
 
 
 def test_in_a_profile_the_mouth_tells_what_is_up():
     """The eyes are next to each other, in any order: alone they would turn it on its head."""
     spots = (("right_eye", (101.0, 90.0)), ("left_eye", (99.0, 91.0)), ("mouth_center", (97, 130)))
-    assert lean(detection((70, 60, 130, 150), landmarks=spots)) == 0
-    assert abs(lean(detection((70, 60, 130, 150), landmarks=spots[:2]))) > 150
+    assert lean_degrees(detection((70, 60, 130, 150), landmarks=spots)) == 0
+    assert abs(lean_degrees(detection((70, 60, 130, 150), landmarks=spots[:2]))) > 150
 
 
 def test_a_leaning_face_is_cut_upright():
@@ -187,7 +187,7 @@ def test_a_leaning_face_is_cut_upright():
             pixels[round(y) - 3 : round(y) + 3, round(x) - 3 : round(x) + 3, channel] = 255
         seen = picture(300, 240).with_pixels(pixels)
         cut = cropped(seen, masked(seen, found), CropSection(), native=128)
-        assert cut.window.degrees == pytest.approx(lean(found))
+        assert cut.window.degrees == pytest.approx(lean_degrees(found))
         (ry, rx), (ly, lx) = (
             np.argwhere(cut.pixels[..., channel] > 100).mean(0) for channel in (0, 1)
         )
@@ -198,10 +198,10 @@ def test_a_leaning_face_is_cut_upright():
 def test_align_off_cuts_nothing_turned():
     seen = picture(200, 200)
     found = masked(seen, face(60))
-    assert frame((200, 200), found, CropSection(), native=96).degrees == pytest.approx(60)
-    assert frame((200, 200), found, CropSection(align="off"), native=96).degrees == 0
+    assert crop_window((200, 200), found, CropSection(), native=96).degrees == pytest.approx(60)
+    assert crop_window((200, 200), found, CropSection(align="off"), native=96).degrees == 0
     whole = CropSection(area="whole-picture")
-    assert frame((200, 200), found, whole, native=96).degrees == 0
+    assert crop_window((200, 200), found, whole, native=96).degrees == 0
 
 
 def test_a_leaning_face_too_large_to_be_turned_is_cut_as_it_is():
@@ -209,10 +209,10 @@ def test_a_leaning_face_too_large_to_be_turned_is_cut_as_it_is():
     seen = picture(130, 130)
     found = masked(seen, face(45, at=(65.0, 65.0), side=110.0))
     section = CropSection(min_scale=0.7)
-    window = frame((130, 130), found, section, native=96)
+    window = crop_window((130, 130), found, section, native=96)
     assert window == Window((0, 0, 130, 130), (96, 96))
-    assert not unfit(window, (130, 130), section)
-    assert frame((130, 130), found, CropSection(min_scale=0), native=96).degrees > 44
+    assert not unfit_reason(window, (130, 130), section)
+    assert crop_window((130, 130), found, CropSection(min_scale=0), native=96).degrees > 44
 
 
 def test_a_leaning_face_that_just_fits_has_less_padding():
@@ -220,10 +220,10 @@ def test_a_leaning_face_that_just_fits_has_less_padding():
     seen = picture(300, 300)
     found = masked(seen, face(90, at=(150.0, 150.0), side=100.0), dilate=0, blur=0)
     section = CropSection(padding="40%", min_scale=0.6)
-    window = frame((300, 300), found, section, native=96)
+    window = crop_window((300, 300), found, section, native=96)
     assert window.degrees == pytest.approx(90)
     assert window.box_wh == (142, 142)
-    assert frame(
+    assert crop_window(
         (300, 300), found, CropSection(padding="40%", min_scale=0.5), native=96
     ).box_wh == (
         182,
@@ -236,7 +236,7 @@ def test_a_turned_crop_takes_its_aspect_from_the_turned_mask():
     seen = picture(300, 300)
     found = masked(seen, face(90, at=(150.0, 150.0), box=(120, 130, 180, 170)), dilate=0, blur=0)
     section = CropSection(match="free", padding=4)
-    window = frame((300, 300), found, section, native=96)
+    window = crop_window((300, 300), found, section, native=96)
     assert window.size_wh == working_size((40, 60), (300, 300), section, native=96) == (80, 120)
     assert window.box_wh[0] < window.box_wh[1]
 
@@ -284,11 +284,11 @@ def test_a_crop_that_grows_is_given_to_the_upscaler():
 )
 def test_crops_that_would_do_no_good(window, section, reason):
     picture_wh = (9000, 30) if window.box_wh[0] == 9000 else (300, 300)
-    assert unfit(window, picture_wh, CropSection(**section)) == reason
+    assert unfit_reason(window, picture_wh, CropSection(**section)) == reason
 
 
 def test_a_large_picture_s_own_size_is_not_too_much():
-    assert not unfit(
+    assert not unfit_reason(
         Window((0, 0, 12000, 12000), (512, 512)), (12000, 12000), CropSection(min_scale=0)
     )
 
@@ -327,7 +327,7 @@ def test_any_box_in_any_picture_is_framed_whole(size_wh, across, xs, ys, degrees
     found = masked(seen, face(degrees, at=(size_wh[0] / 2, size_wh[1] / 2), box=box), blur=4)
     if found.skip:
         return
-    window = frame(size_wh, found, section, native=native)
+    window = crop_window(size_wh, found, section, native=native)
     wide, high = window.size_wh
     assert wide % 8 == high % 8 == 0
     x0, y0 = found.mask.box_xyxy[:2]
@@ -340,7 +340,7 @@ def test_any_box_in_any_picture_is_framed_whole(size_wh, across, xs, ys, degrees
         assert v.max() <= high + 1e-6
     box_w, box_h = window.box_wh
     assert box_w / box_h == pytest.approx(wide / high, rel=max(2 / box_w, 2 / box_h))
-    if window.box_wh[0] * window.box_wh[1] < 2**20 and not unfit(window, size_wh, section):
+    if window.box_wh[0] * window.box_wh[1] < 2**20 and not unfit_reason(window, size_wh, section):
         cut = crop(seen, found, section, window)
         assert cut.pixels.shape == (high, wide, 3)
         assert cut.mask.shape == (high, wide)

@@ -2,7 +2,7 @@ import pytest
 
 from autofix.engines.base import ModelInfo, SizeRule
 from autofix.settings.model_sections import Inpaint
-from autofix.stages.strength import strength_of, tuned
+from autofix.stages.strength import strength_of, tuned_strength
 from tests.build import detection
 
 TABLE = ((20.0, 0.6), (60.0, 0.4), (100.0, 0.2))
@@ -21,7 +21,7 @@ def test_a_stated_strength_holds_for_every_face():
     ("side", "expected"), [(5, 0.6), (20, 0.6), (40, 0.5), (80, 0.3), (300, 0.2)]
 )
 def test_auto_is_tuned_to_the_shorter_side(side, expected):
-    assert tuned(TABLE, side) == pytest.approx(expected)
+    assert tuned_strength(TABLE, side) == pytest.approx(expected)
     assert strength((0, 0, side, side * 1.5)) == pytest.approx(expected)
 
 
@@ -30,7 +30,7 @@ def test_auto_is_rounded_so_that_faces_of_like_size_share_batches():
 
 
 def test_a_table_of_one_entry_is_one_strength():
-    assert tuned(((0.0, 0.4),), 10) == tuned(((0.0, 0.4),), 1000) == 0.4
+    assert tuned_strength(((0.0, 0.4),), 10) == tuned_strength(((0.0, 0.4),), 1000) == 0.4
 
 
 # ADetailer's own test values, to the digits it compares.

@@ -103,7 +103,9 @@ class ControlNets:
     def _path(self, name: str) -> Path:
         if name not in self._paths:
             folders = model_folders()
-            found = folders.named("controlnet", name) or folders.find("controlnet", name)
+            found = folders.path_or_model("controlnet", name) or folders.find_model(
+                "controlnet", name
+            )
             self._paths[name] = found
         return self._paths[name]
 

@@ -167,7 +167,7 @@ def _found(module: str) -> tuple[Any, Path]:
             f"the control module {module!r} needs the package controlnet-aux ({error})",
             "pip install 'autofix[control]', or set another module",
         ) from error
-    found = model_folders().look("controlnet", files[0])
+    found = model_folders().look_up("controlnet", files[0])
     missing = [each for each in files if found is None or not (found.parent / each).is_file()]
     if found is None or missing:
         raise ModelError(

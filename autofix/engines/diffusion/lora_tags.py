@@ -59,9 +59,9 @@ def find_lora(name: str, folders: ModelFolders) -> Path:
             f"{name!r} in a prompt is no LoRA's name", "write the file's name, without its folder"
         )
     folders = ModelFolders(folders=folders.folders)  # short names mean checkpoints
-    path = folders.look("lora", name) or _by_alias(folders.folders).get(name.casefold())
+    path = folders.look_up("lora", name) or _by_alias(folders.folders).get(name.casefold())
     if path is None:
-        near = difflib.get_close_matches(name, folders.known("lora"), n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, folders.known_names("lora"), n=3, cutoff=0.4)
         raise ModelError(
             f"there is no LoRA {name!r}",
             f"did you mean {' or '.join(map(repr, near))}?"
@@ -91,7 +91,7 @@ def check_loras(prompt: str, folders: ModelFolders | None = None) -> None:
 def _by_alias(folders: tuple[Path, ...]) -> dict[str, Path]:
     """Each LoRA by the name that kohya's trainer wrote into it, in small letters."""
     found: dict[str, Path] = {}
-    for path in ModelFolders(folders=folders).files("lora"):
+    for path in ModelFolders(folders=folders).files_of_kind("lora"):
         if path.suffix.lower() == SAFE and path.is_file():
             with contextlib.suppress(ModelError):  # a broken file has no name
                 alias = read_header(path).metadata.get("ss_output_name", "")

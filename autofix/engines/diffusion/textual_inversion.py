@@ -86,7 +86,7 @@ class Embeddings:
         """Finds any embedding's name as a word, the longest first."""
         if self._folders is None:
             self._folders = model_folders()
-        names = sorted(self._folders.known("embedding"), key=len, reverse=True)
+        names = sorted(self._folders.known_names("embedding"), key=len, reverse=True)
         any_of = "|".join(map(re.escape, names))
         return re.compile(rf"(?<!\w)(?:{any_of})(?!\w)", re.IGNORECASE) if names else None
 
@@ -95,7 +95,7 @@ class Embeddings:
         if name not in self._ids:
             self._ids[name] = []
             assert self._folders is not None
-            path = ModelFolders(folders=self._folders.folders).find("embedding", name)
+            path = ModelFolders(folders=self._folders.folders).find_model("embedding", name)
             try:
                 tensors = read_embedding(path, trust_pickle=self._trust_pickle)
             except ModelError as error:

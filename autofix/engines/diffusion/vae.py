@@ -20,7 +20,7 @@ def find_vae(given: str) -> Path:
     Raises ModelError for what is not there, and for a pickle.
     """
     path = Path(given).expanduser()
-    path = path if path.exists() else model_folders().find("vae", given)
+    path = path if path.exists() else model_folders().find_model("vae", given)
     if path.is_file():
         check_kind(path, trust_pickle=False)
     return path

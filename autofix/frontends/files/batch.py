@@ -88,7 +88,7 @@ class Batch:
         self.destination = destination
         self.force = force
         self.outdated = 0
-        infos = [one.info for one in pipeline.passes(self.recipe)]
+        infos = [one.info for one in pipeline.passes_of(self.recipe)]
         models = " ".join(info.identity for info in infos)
         text = f"{self.recipe.fingerprint} {models} {files_identity(self.recipe)} {version()}"
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -104,7 +104,7 @@ class Batch:
 
     def __enter__(self) -> Batch:
         """Open the detectors and the journal. Raises UsageError for what is missing."""
-        self.pipeline.prepare(self.recipe)
+        self.pipeline.open_models(self.recipe)
         self._journal = Journal(self.destination.journal)
         return self
 
@@ -129,16 +129,16 @@ class Batch:
         `outdated` counts the pictures that are done again because the recipe, the model or autofix
         itself changed. Raises UsageError: a recipe, detector or model that cannot work.
         """
-        records = self.pipeline.in_flight.feed(
+        records = self.pipeline.in_flight.feed_pictures(
             lambda one: self._threads.submit(self.fix_file, one),
             found,
-            room=lambda: READ_AHEAD + self.pipeline.room + WRITE_BEHIND,
+            room=lambda: READ_AHEAD + self.pipeline.most_in_flight + WRITE_BEHIND,
         )
         yield from (record.result() for record in records)
 
     def fix_file(self, found: Found) -> Record:
         """Read, fix and write one picture, in a thread of its own."""
-        with self.pipeline.in_flight.expecting():
+        with self.pipeline.in_flight.expect_more():
             with self._readers:
                 item = self.read_picture(found)
             if not isinstance(item, Item):
@@ -160,7 +160,7 @@ class Batch:
             if has_result and self._journal.is_outdated(content=content, **name):
                 with self._lock:
                     self.outdated += 1
-            with self.pipeline.timing.spent("decode"):
+            with self.pipeline.timing.time_stage("decode"):
                 picture = files.read(found.path, name=found.relative)
             return Item(found, stamp, content, picture)
         except (AutofixError, OSError) as error:
@@ -192,7 +192,7 @@ class Batch:
             with self._lock:
                 self._fixing.discard(fixing)
         try:
-            with self._writers, self.pipeline.timing.spent("encode"):
+            with self._writers, self.pipeline.timing.time_stage("encode"):
                 self._write_files(item, outcome, target)
             record = outcome_record(outcome, **self._common_fields(found), output=str(target))
             if not outcome.failed:

@@ -104,7 +104,7 @@ class _Service:
         self._limits = limits
         self._guard = guard
         self._waiting = 0
-        self._room = asyncio.Semaphore(pipeline.room)
+        self._room = asyncio.Semaphore(pipeline.most_in_flight)
         self._registry = registry = CollectorRegistry()
         self._answers = Counter("autofix_answers", "Of POST /fix.", ["code"], registry=registry)
         self._pictures = Counter("autofix_pictures", "Fixed.", ["status"], registry=registry)

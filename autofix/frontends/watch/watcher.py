@@ -99,7 +99,9 @@ class Watcher:
         idle = False
         while not self._stopping:
             self._scan_if_due(listener)
-            taken = self.arrivals.take_arrived(self._batch.pipeline.room - len(self._in_hand))
+            taken = self.arrivals.take_arrived(
+                self._batch.pipeline.most_in_flight - len(self._in_hand)
+            )
             yield from self._start_fixes(taken)
             yield from self._finished_records()
             was_idle, idle = idle, not taken and not self._in_hand
@@ -163,7 +165,7 @@ class Watcher:
     def _wait_seconds(self) -> float:
         """Seconds until there is something to do if no notice comes."""
         ready = self.arrivals.seconds_until_due()
-        if ready is None or len(self._in_hand) >= self._batch.pipeline.room:
+        if ready is None or len(self._in_hand) >= self._batch.pipeline.most_in_flight:
             ready = LONGEST_WAIT_SECONDS
         return max(0.0, min(LONGEST_WAIT_SECONDS, self._next_scan - time.monotonic(), ready))
 

@@ -400,7 +400,7 @@ def test_a_short_name_of_the_user_s_is_no_lora(home):
     folders = replace(
         model_folders(), names={"mine": str(home / "models/Lora/sd-unet.safetensors")}
     )
-    assert folders.find("checkpoint", "mine").is_file()
+    assert folders.find_model("checkpoint", "mine").is_file()
     with pytest.raises(ModelError, match=r"no LoRA 'mine'"):
         find_lora("mine", folders)
 

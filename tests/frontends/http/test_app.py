@@ -420,7 +420,7 @@ def test_no_more_pictures_wait_than_may():
     engine, limits = Slow(), Limits(waiting=2)
     pipeline = fake_pipeline(engine)
     with client_of(pipeline, limits) as client, ThreadPoolExecutor(20) as threads:
-        asked = [threads.submit(fix, client) for _ in range(pipeline.room + 2)]
+        asked = [threads.submit(fix, client) for _ in range(pipeline.most_in_flight + 2)]
         until(lambda: "autofix_waiting 2.0" in client.get("/metrics").text)
         late = fix(client)
         engine.gate.set()

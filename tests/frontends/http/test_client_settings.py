@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from autofix.errors import RecipeError, UsageError
 from autofix.frontends.http.client_settings import ALLOWED, ForbiddenError, apply_client_settings
 from autofix.settings.recipe import Recipe
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from tests.build import picture
 from tests.frontends.tools import fake_pipeline
 
-FACE = load("face")
+FACE = load_recipe("face")
 SECTIONS = {
     *("choose", "mask", "crop", "model", "prompt", "sampling", "inpaint", "soft", "restoration"),
     *("device", "blend", "check", "detect", "passes", "seed"),

@@ -19,7 +19,7 @@ from autofix.frontends.watch import watcher as watch
 from autofix.frontends.watch.watcher import Watcher
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
-from autofix.settings.recipe_toml import load
+from autofix.settings.recipe_toml import load_recipe
 from tests.frontends.waiting import until
 from tests.pipeline.fakes import Boxes, Painter, pipeline
 
@@ -315,7 +315,7 @@ def test_idle_models_are_dropped_once_and_the_next_picture_is_fixed_all_the_same
     boxes = place.root / "boxes.json"
     boxes.write_text('{"a.png": [[40, 40, 60, 60]], "b.png": [[40, 40, 60, 60]]}', encoding="utf-8")
     changes = {"model.name": "null", "detect.detectors": [f"scripted:{boxes}"]}
-    recipe = load("face").override({**changes, "check.enabled": False})
+    recipe = load_recipe("face").override({**changes, "check.enabled": False})
     dropped = []
     with Toolbox(recipe) as toolbox:
         place.pipeline = Pipeline(
@@ -354,7 +354,7 @@ def test_stopped_it_finishes_what_is_in_hand_and_no_more(place):
     place.start()
     place.thread.join(20)
     place.stop()
-    assert 1 <= len(place.records) <= place.pipeline.room
+    assert 1 <= len(place.records) <= place.pipeline.most_in_flight
     assert len(place.records) == sum(place.fixes().values())
     assert len(list(place.out.glob("*.png"))) == len(place.records)
 
@@ -375,7 +375,7 @@ def test_a_second_watcher_of_the_same_results_is_refused(place):
 
 
 def test_a_recipe_that_cannot_work_is_refused_before_anything_is_done(place):
-    recipe = load("face").override({"detect.detectors": ["scripted:absent.json"]})
+    recipe = load_recipe("face").override({"detect.detectors": ["scripted:absent.json"]})
     with Toolbox(recipe) as toolbox:
         place.pipeline = Pipeline(recipe, toolbox)
         place.start()
