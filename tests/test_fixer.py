@@ -35,7 +35,7 @@ def test_fixer_can_be_closed_twice_and_used_again():
     fixer.close()
 
 
-def test_what_does_not_hold_is_refused():
+def test_bad_settings_are_refused():
     with pytest.raises(RecipeError, match="did you mean 'strength'"):
         autofix.Fixer(inpaint__strenght=0.3)
     with pytest.raises(ModelError, match=r"there is no model .no/such/model"):

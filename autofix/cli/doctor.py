@@ -66,7 +66,7 @@ def missing_library(error: Exception) -> str | None:
     if match is None:
         return None
     # The loader names only the first missing library; the advice should name all.
-    missing = [match[1], *(name for name in LIBRARIES if name != match[1] and _is_absent(name))]
+    missing = [match[1], *(name for name in LIBRARIES if name != match[1] and is_absent(name))]
     packages = dict.fromkeys(LIBRARIES[name] for name in missing if name in LIBRARIES)
     advice = f"apt-get install -y {' '.join(packages)}" if packages else ""
     if match[1] not in LIBRARIES:
@@ -74,7 +74,8 @@ def missing_library(error: Exception) -> str | None:
     return f"system libraries are missing: {', '.join(missing)}; install them as root: {advice}"
 
 
-def _is_absent(library: str) -> bool:
+def is_absent(library: str) -> bool:
+    """Whether the loader does not find a system library."""
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -130,31 +131,31 @@ def _weights_lines(toolbox: Toolbox) -> str:
 def _model_lines(toolbox: Toolbox) -> str:
     from autofix.engines.diffusion.steps import plan_of
 
-    facts = toolbox.info
-    lines = [f"model: {facts.name} {facts.identity}"]
-    if facts.family:
-        lines.append(f"family: {facts.family}")
-    lines.append(f"native size: {facts.size.native} px, in steps of {facts.size.multiple}")
-    lines.append(f"latents: 1/{facts.scale} of the picture's side, predicts {facts.prediction}")
-    readers = " + ".join(facts.encoders) or "its own text encoders"
-    lines.append(f"prompts: {readers if facts.reads_prompt else 'not read'}")
-    sampler = "its own sampler" if facts.sampler == "auto" else facts.sampler
+    info = toolbox.info
+    lines = [f"model: {info.name} {info.identity}"]
+    if info.family:
+        lines.append(f"family: {info.family}")
+    lines.append(f"native size: {info.size.native} px, in steps of {info.size.multiple}")
+    lines.append(f"latents: 1/{info.scale} of the picture's side, predicts {info.prediction}")
+    readers = " + ".join(info.encoders) or "its own text encoders"
+    lines.append(f"prompts: {readers if info.reads_prompt else 'not read'}")
+    sampler = "its own sampler" if info.sampler == "auto" else info.sampler
     lines.append(
-        f"auto means: strength {_strengths_text(facts)}, {facts.steps} steps, "
-        f"CFG scale {facts.cfg:g}, {sampler}"
+        f"auto means: strength {_strengths_text(info)}, {info.steps} steps, "
+        f"CFG scale {info.cfg:g}, {sampler}"
     )
-    strength = max(value for _, value in facts.tuned)
-    done = plan_of(strength, toolbox.recipe.sampling, facts).done
-    how = "as A1111 counts" if facts.step_count == "a1111" else "strength x steps"
-    lines.append(f"strength {strength:g} of {facts.steps} steps is {done} denoising steps ({how})")
+    strength = max(value for _, value in info.tuned)
+    done = plan_of(strength, toolbox.recipe.sampling, info).done
+    how = "as A1111 counts" if info.step_count == "a1111" else "strength x steps"
+    lines.append(f"strength {strength:g} of {info.steps} steps is {done} denoising steps ({how})")
     return "\n  ".join(lines)
 
 
-def _strengths_text(facts: ModelInfo) -> str:
+def _strengths_text(info: ModelInfo) -> str:
     """The tuned strengths as text: 0.4, or 0.5 at 24 px, 0.3 at 96 px."""
-    if len(facts.tuned) == 1:
-        return f"{facts.tuned[0][1]:g}"
-    return ", ".join(f"{strength:g} at {px:g} px" for px, strength in facts.tuned)
+    if len(info.tuned) == 1:
+        return f"{info.tuned[0][1]:g}"
+    return ", ".join(f"{strength:g} at {px:g} px" for px, strength in info.tuned)
 
 
 def _detectors_line(toolbox: Toolbox) -> str:

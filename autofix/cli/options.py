@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -22,7 +23,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OPTIONS: dict[str, tuple[str, str, str]] = {
     "--faces": ("choose.faces", "N,N", "Only these numbers, as `autofix detect` draws them."),
     "--sort": ("choose.sort", "ORDER", "none, left-right, center-edge, area."),
-    "--limit": ("choose.limit", "N", "Repaint at most so many a picture, the largest."),
+    "--limit": ("choose.limit", "N", "Inpaint at most so many a picture, the largest."),
     "--model": (
         "model.name",
         "NAME|DIR|FILE|ID",
@@ -34,8 +35,8 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--prompt": ("prompt.positive", "TEXT", "What to paint."),
     "--negative-prompt": ("prompt.negative", "TEXT", "What not to paint."),
     "--strength": ("inpaint.strength", "0..1[,...]", "Denoising strength, or one for each cycle."),
-    "--cycles": ("inpaint.cycles", "N", "Repaint so many times over."),
-    "--candidates": ("inpaint.candidates", "N", "Repaint with N seeds, keep the best."),
+    "--cycles": ("inpaint.cycles", "N", "Inpaint so many times over."),
+    "--candidates": ("inpaint.candidates", "N", "Inpaint with N seeds, keep the best."),
     "--masked-content": (
         "inpaint.masked_content",
         "KIND",
@@ -53,7 +54,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--padding": ("crop.padding", "PX|%", "Only masked padding."),
     "--confidence": ("detect.confidence", "0..1", "Least score of a detection."),
     "--seed": ("seed", "N", "Region n is inpainted with seed + n - 1."),
-    "--batch-size": ("device.batch_size", "auto|N", "Faces repainted at once."),
+    "--batch-size": ("device.batch_size", "auto|N", "Faces inpainted at once."),
     "--device": ("device.name", "NAME", "auto, cpu, cuda, cuda:1, mps."),
     "--dtype": ("device.dtype", "NAME", "auto, float32, float16, bfloat16."),
     "--vram": ("device.vram", "HOW", "auto, low (offload parts), min (offload layers)."),
@@ -115,11 +116,29 @@ def recipe_options(command: Command) -> Command:
         "--controlnet",
         multiple=True,
         metavar="MODEL[:MODULE][:WEIGHT]",
-        help="A ControlNet that steers the repaint, as control_v11f1e_sd15_tile:tile_resample:0.6.",
+        help="A ControlNet that steers the engine, as control_v11f1e_sd15_tile:tile_resample:0.6.",
     )(command)
     return click.option(
         "--recipe", default="face", show_default=True, metavar="NAME|FILE", help="The settings."
     )(command)
+
+
+def root_option(text: str) -> Callable[[Command], Command]:
+    """The option --root, with this help."""
+    folder = click.Path(path_type=Path, file_okay=False, exists=True)
+    return click.option("--root", "roots", multiple=True, type=folder, metavar="DIR", help=text)
+
+
+def idle_unload_option(minutes: float) -> Callable[[Command], Command]:
+    """The option --idle-unload, with this default."""
+    return click.option(
+        "--idle-unload",
+        type=click.FloatRange(min=0),
+        default=minutes,
+        show_default=True,
+        metavar="MINUTES",
+        help="Drop the models after so long without work; 0 keeps them.",
+    )
 
 
 def chosen_recipe(given: dict[str, Any]) -> Recipe:
@@ -133,9 +152,9 @@ def chosen_recipe(given: dict[str, Any]) -> Recipe:
 
 
 def stated_changes(given: dict[str, Any]) -> dict[str, object]:
-    """What the options of OPTIONS and FLAGS, --detector and --controlnet say, by recipe key.
+    """The recipe keys and values that a command's options set.
 
-    Takes them out of what is given.
+    Removes these options from `given`.
     """
     changes: dict[str, object] = {}
     for option, (key, _, _) in OPTIONS.items():

@@ -35,8 +35,8 @@ def check(file: str) -> None:
     from autofix.prompts import check as check_prompts
 
     recipe = recipes.load_recipe(file)
-    for each in recipe.each_pass:
-        check_prompts(each.prompt)
+    for one in recipe.each_pass:
+        check_prompts(one.prompt)
     click.echo(f"{file} holds; its fingerprint is {recipe.fingerprint}")
 
 

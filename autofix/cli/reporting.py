@@ -83,8 +83,8 @@ def region_line(region: dict[str, Any]) -> str:
         f"{region['index']}." if region["pass"] == 1 else f"{region['pass']}/{region['index']}."
     )
     line = f"  {number} {region['label']} {region['score']:.2f} at {x0},{y0}-{x1},{y1}"
-    result = region["result"] or ("skip" if region["reason"] else "repaint")
-    if result in ("repaint", "fixed"):
+    result = region["result"] or ("skip" if region["reason"] else "inpaint")
+    if result in ("inpaint", "fixed"):
         result += f" at strength {region['strength']:g}"
     return f"{line}: {result}" + (f" ({region['reason']})" if region["reason"] else "")
 

@@ -145,7 +145,7 @@ def _dry_run(found: Sequence[Found], pipeline: Pipeline) -> int:
 
 
 def _check_in_words(settings: Check) -> str:
-    """What every repaint would have to hold before it is pasted."""
+    """The bounds that every inpainted crop must keep before it is pasted."""
     if not settings.enabled:
         return "check: off, whatever comes out is pasted"
     bounds = ", ".join(
@@ -154,6 +154,6 @@ def _check_in_words(settings: Check) -> str:
         if name.startswith(("min_", "max_"))
     )
     return (
-        f"check: each repaint must hold {bounds}; a refused one is tried again {settings.retries} "
-        "times, then the original is kept (docs/checks.md says what each bound means)"
+        f"check: each inpainted crop must keep {bounds}; a refused one is tried again "
+        f"{settings.retries} times, then the original is kept (docs/checks.md explains the bounds)"
     )

@@ -7,14 +7,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autofix.cli.options import chosen_recipe, recipe_options
+from autofix.cli.options import (
+    chosen_recipe,
+    idle_unload_option,
+    recipe_options,
+    root_option,
+)
 from autofix.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,14 +43,7 @@ _LAST_SECONDS = 10
     type=click.Path(path_type=Path),
     help=f"A file with the token that callers must bear; else ${TOKEN_VARIABLE} holds it.",
 )
-@click.option(
-    "--root",
-    "roots",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    metavar="DIR",
-    help="Where `autofix hook` may fix files; repeatable. Else the current folder.",
-)
+@root_option("Where `autofix hook` may fix files; repeatable. Else the current folder.")
 @click.option("--no-hook", is_flag=True, help="Do not answer `autofix hook`.")
 @click.option("--queue", default=32, show_default=True, type=click.IntRange(1), metavar="N")
 @click.option("--max-mb", default=64, show_default=True, type=click.IntRange(1), metavar="N")
@@ -55,14 +53,7 @@ _LAST_SECONDS = 10
 @click.option(
     "--timeout", default=300.0, show_default=True, type=click.FloatRange(0.1), metavar="SECONDS"
 )
-@click.option(
-    "--idle-unload",
-    default=0.0,
-    show_default=True,
-    type=click.FloatRange(0),
-    metavar="MINUTES",
-    help="Drop the models after so long without work; 0 keeps them.",
-)
+@idle_unload_option(0.0)
 @recipe_options
 def command(
     host: str,
@@ -100,7 +91,9 @@ def command(
         pipeline.open_models()
         if not no_hook:
             stack.enter_context(answering_hook(pipeline, roots, quiet=False))
-        _serve_http(pipeline, listener, host, token=token, **limits)
+        name = f"[{host}]" if ":" in host else host
+        click.echo(f"autofix serve: http://{name}:{listener.getsockname()[1]}/docs", err=True)
+        _serve_http(pipeline, listener, token, limits)
     return 0
 
 
@@ -139,31 +132,24 @@ def _import_http() -> None:
 
 
 def _serve_http(
-    pipeline: Pipeline,
-    listener: socket.socket,
-    host: str,
-    *,
-    token: str,
-    queue: int,
-    max_mb: int,
-    max_megapixels: int,
-    timeout: float,
+    pipeline: Pipeline, listener: socket.socket, token: str, limits: Mapping[str, Any]
 ) -> None:
     """Answer HTTP until SIGINT or SIGTERM."""
     import uvicorn
 
     from autofix.frontends.http.app import Limits, make_app
 
-    limits = Limits(queue, max_mb * 2**20, max_megapixels * 1_000_000, timeout)
+    largest = limits["max_mb"] * 2**20, limits["max_megapixels"] * 1_000_000
+    app = make_app(
+        pipeline, Limits(limits["queue"], *largest, seconds=limits["timeout"]), token=token
+    )
     config = uvicorn.Config(
-        make_app(pipeline, limits, token=token),
+        app,
         ws="none",
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_LAST_SECONDS,
     )
-    name = f"[{host}]" if ":" in host else host
-    click.echo(f"autofix serve: http://{name}:{listener.getsockname()[1]}/docs", err=True)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -15,7 +15,12 @@ from typing import IO, Any, NoReturn
 import click
 from tqdm import tqdm
 
-from autofix.cli.options import chosen_recipe, recipe_options
+from autofix.cli.options import (
+    chosen_recipe,
+    idle_unload_option,
+    recipe_options,
+    root_option,
+)
 from autofix.cli.progress import download_bar
 from autofix.cli.reporting import (
     open_jsonl,
@@ -50,23 +55,9 @@ from autofix.pipeline.toolbox import Toolbox
     metavar="SECONDS",
     help="Give a picture so long to become complete.",
 )
-@click.option(
-    "--idle-unload",
-    type=click.FloatRange(min=0),
-    default=10.0,
-    show_default=True,
-    metavar="MINUTES",
-    help="Drop the models after so long without work; 0 keeps them.",
-)
+@idle_unload_option(10.0)
 @click.option("--serve", is_flag=True, help="Answer `autofix hook` too.")
-@click.option(
-    "--root",
-    "roots",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    metavar="DIR",
-    help="With --serve: where it may fix files; repeatable. Else the current folder.",
-)
+@root_option("With --serve: where it may fix files; repeatable. Else the current folder.")
 @click.option("--keep-candidates", is_flag=True, help="Save all --candidates beside the results.")
 @click.option("--jsonl", metavar="FILE|-", help="One JSON object a picture, added to the file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")

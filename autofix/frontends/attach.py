@@ -69,12 +69,12 @@ class _Attachment:
         chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
         own = {name.removeprefix("sampling__") for name in overrides}
         self._stated = _settings_of(chosen) | own
-        self._fixer = Fixer(chosen, pipe=pipe, **overrides)
-        self._fixer.pipeline.open_models()
+        self.fixer = Fixer(chosen, pipe=pipe, **overrides)
+        self.fixer.pipeline.open_models()
         self._name = type(pipe).__name__
 
     def close(self) -> None:
-        self._fixer.close()
+        self.fixer.close()
 
     def fix_output(self, output: Any, call: Call) -> Any:
         """A pipeline's output with its images fixed, and outcomes beside them."""
@@ -96,8 +96,8 @@ class _Attachment:
             Picture(pixels, f"{index}.png", self._source_of(index, pixels, len(before), call))
             for index, pixels in enumerate(before)
         ]
-        recipe = self._fixer.recipe.override(_settings_of_call(call, self._stated))
-        pipeline = self._fixer.pipeline
+        recipe = self.fixer.recipe.override(_settings_of_call(call, self._stated))
+        pipeline = self.fixer.pipeline
         fixing = [pipeline.submit(picture, recipe) for picture in pictures]
         outcomes: list[Outcome | None] = []
         for index, future in enumerate(fixing):

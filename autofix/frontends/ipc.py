@@ -46,7 +46,7 @@ _WORKER = "worker-2.json"
 _CALL_BYTES = 2**20
 """Of a call at most; answers may be longer."""
 
-_CALL_SECONDS = 10
+CALL_SECONDS = 10
 """For which the listener waits for each message of a caller; an answer may take what it takes."""
 
 _CALLS_WAITING = 64
@@ -128,6 +128,13 @@ def call(message: Message) -> Iterator[Message] | None:
         return None
 
 
+def peer_uid(caller: socket.socket) -> int:
+    """The user on the other side of a Unix socket; of another socket -1."""
+    credentials = caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return int(uid)
+
+
 def _read_answers(connection: Connection, message: Message) -> Iterator[Message]:
     with connection:
         try:
@@ -177,19 +184,12 @@ def _answer_call(connection: Connection, token: bytes, answer: Answer) -> None:
 def _check_user(connection: Connection) -> None:
     """Raises AuthenticationError for another user; and lets no caller be silent for ever."""
     with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as caller:
-        seconds = struct.pack("ll", _CALL_SECONDS, 0)
+        seconds = struct.pack("ll", CALL_SECONDS, 0)
         if os.name == "nt":
-            seconds = struct.pack("L", _CALL_SECONDS * 1000)
+            seconds = struct.pack("L", CALL_SECONDS * 1000)
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
-        if sys.platform == "linux" and _peer_uid(caller) not in (-1, os.geteuid()):
+        if sys.platform == "linux" and peer_uid(caller) not in (-1, os.geteuid()):
             raise AuthenticationError
-
-
-def _peer_uid(caller: socket.socket) -> int:
-    """The user on the other side of a Unix socket; of another socket -1."""
-    credentials = caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    return int(uid)
 
 
 def _parse_call(call: bytes) -> Message:

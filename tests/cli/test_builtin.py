@@ -33,7 +33,7 @@ def fixed(tmp_path_factory):
     }
 
 
-def test_every_spoilt_face_is_found_and_nearly_all_are_repainted(fixed):
+def test_spoilt_faces_are_found_and_nearly_all_inpainted(fixed):
     """What the check refuses is kept with its reason: no face comes out worse."""
     regions = {name: record["regions"] for name, record in fixed[1].items()}
     assert {name: len(found) for name, found in regions.items()} == FACES
@@ -49,7 +49,7 @@ def planned(picture):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_rim_changes_its_colour_noticeably(fixed, name):
+def test_rims_keep_their_colour(fixed, name):
     before, after = (read(place / name, name=name) for place in (SAMPLES, fixed[0]))
     rims = [ring_delta_e(before, after, region.mask) for region in planned(before)]
     assert all(rim <= 2.3 for rim in rims), rims
@@ -67,7 +67,7 @@ def test_outside_the_soft_masks_pixels_are_equal(fixed, name):
     assert changed.any() == (FACES[name] > 0)
 
 
-def test_every_repainted_face_is_sharper(fixed):
+def test_inpainted_faces_are_sharper(fixed):
     """Mean gradient in the middle of each face, before and after; hair and hats aside."""
     out, records = fixed
     for name, record in records.items():

@@ -37,7 +37,7 @@ FORMS = {
 def absent(monkeypatch):
     """The libraries that the machine seems to lack; none to begin with."""
     names: set[str] = set()
-    monkeypatch.setattr(doctor, "_is_absent", names.__contains__)
+    monkeypatch.setattr(doctor, "is_absent", names.__contains__)
     return names
 
 
@@ -69,7 +69,7 @@ def test_a_missing_library_is_named_with_its_package(library, form, absent):
     )
 
 
-def test_one_line_mends_all_that_is_missing(absent):
+def test_advice_names_all_missing_libraries(absent):
     absent.update(LIBRARIES)
     advice = missing_library(ImportError(LOADER.format("libGL.so.1")))
     named, _, packages = advice.partition("apt-get install -y ")
@@ -102,9 +102,9 @@ def test_other_errors_are_no_missing_library(error, absent):
     assert missing_library(error) is None
 
 
-def test_what_is_absent_is_what_the_loader_does_not_find():
-    assert doctor._is_absent("libnobody-has-this.so.1")
-    assert not doctor._is_absent("libc.so.6")
+def test_absent_library_is_one_the_loader_does_not_find():
+    assert doctor.is_absent("libnobody-has-this.so.1")
+    assert not doctor.is_absent("libc.so.6")
 
 
 def test_the_doctor_names_the_library_and_exits_2(bare):
@@ -146,7 +146,7 @@ def test_a_module_that_is_missing_is_named(autofix, monkeypatch):
     assert "problem: mediapipe cannot be imported" in asked.err
 
 
-def test_every_problem_is_named(autofix, monkeypatch):
+def test_problems_are_all_named(autofix, monkeypatch):
     def missing(self, *_, **__):
         raise ModelError("no such thing", "get it")
 

@@ -96,7 +96,7 @@ def test_a_model_is_found_by_its_name_in_the_user_s_folders(run, tmp_path, monke
     assert out.is_file()
 
 
-def test_what_is_no_model_is_refused_before_anything_is_done(run, tmp_path):
+def test_bad_model_is_refused_before_anything_is_done(run, tmp_path):
     pickled = tmp_path / "old.ckpt"
     pickled.write_bytes(b"")
     for model, said in (

@@ -46,7 +46,7 @@ def test_a_worker_that_runs_does_the_work(autofix, place, alone):
     assert alone == []
 
 
-def test_without_a_worker_the_command_does_it(autofix, place):
+def test_hook_without_a_worker_fixes_the_file_itself(autofix, place):
     original = (place / "a.png").read_bytes()
     done = autofix("hook", place / "a.png", "--model", "null", "--backup", place / "bk")
     assert (done.code, done.out) == (0, f"{place / 'a.png'}\n")
@@ -59,7 +59,7 @@ def test_without_a_worker_the_command_does_it(autofix, place):
     "option",
     [("--recipe", "face"), ("--model", "null"), ("--detector", "x.pt"), ("--device", "cpu")],
 )
-def test_what_no_client_may_set_is_not_sent(autofix, place, alone, option):
+def test_settings_that_no_client_may_set_are_not_sent(autofix, place, alone, option):
     worker, ear = warm(place)
     with worker, ear:
         done = autofix("hook", place / "a.png", *option)
@@ -67,7 +67,7 @@ def test_what_no_client_may_set_is_not_sent(autofix, place, alone, option):
     assert [names for names, _, _ in alone] == [["a.png"]]
 
 
-def test_when_the_worker_goes_away_the_rest_is_done_here(autofix, place, alone):
+def test_hook_does_the_rest_if_the_worker_goes_away(autofix, place, alone):
     class Dying(Painter):
         def inpaint(self, crops, settings):
             worker.in_flight.closed = True  # as if stopped while the first picture is in flight

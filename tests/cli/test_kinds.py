@@ -74,9 +74,7 @@ def test_sixteen_bits_stay_to_the_last_bit_outside_the_fix(fixed, tmp_path, chan
         *(("a.bmp", mode) for mode in ("1", "L", "P", "RGB")),
     ],
 )
-def test_what_is_outside_the_fix_stays_and_so_does_the_mode_where_it_can(
-    fixed, tmp_path, name, mode
-):
+def test_pixels_outside_the_fix_stay_and_so_does_the_mode(fixed, tmp_path, name, mode):
     image = Image.fromarray(NOISE).convert(mode)
     if mode in ("LA", "RGBA"):
         image.putalpha(Image.fromarray(NOISE[..., 1]))

@@ -55,7 +55,7 @@ def names_in(folder):
     return {os.fsencode(path.name) for path in folder.iterdir()} - {b".autofix"}
 
 
-def test_every_name_is_fixed_under_its_own_name(autofix, folder, boxes, tmp_path):
+def test_strange_names_are_fixed_under_their_own_names(autofix, folder, boxes, tmp_path):
     done = autofix("run", folder, "-o", tmp_path / "out", *boxes, *CHEAP, "--jsonl", "-")
     assert done.code == 0, done.err
     records = [json.loads(line) for line in done.out.splitlines()]

@@ -33,7 +33,7 @@ def chosen():
         ("inpaint.strength=[0.3, 0.2]", "inpaint", "strength", (0.3, 0.2)),
     ],
 )
-def test_any_setting_can_be_set(chosen, text, section, key, value):
+def test_set_option_sets_any_setting(chosen, text, section, key, value):
     assert getattr(getattr(chosen("--set", text), section), key) == value
 
 
@@ -55,7 +55,7 @@ def test_a_setting_that_does_not_hold_is_refused(chosen, text, problem):
 
 
 @pytest.mark.parametrize("command", ["run", "watch", "hook", "serve", "detect"])
-def test_every_command_with_a_recipe_takes_settings(command):
+def test_commands_with_a_recipe_take_set(command):
     import importlib
 
     parameters = importlib.import_module(f"autofix.cli.{command}").command.params

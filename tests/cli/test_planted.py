@@ -131,7 +131,7 @@ def test_names_are_one_escaped_line_in_the_journal(place, run):
 
 
 @pytest.mark.parametrize("kind", ["link to a file", "dangling link", "second name", "file"])
-def test_what_is_in_the_place_of_a_result_is_replaced_not_followed(place, run, kind):
+def test_link_in_the_place_of_a_result_is_replaced_not_followed(place, run, kind):
     plant(place / "out" / "two.png", kind, place)
     assert run("run", "-o", place / "out").code == 0
     assert not (place / "out" / "two.png").is_symlink()

@@ -24,7 +24,7 @@ class Clock:
         return self.now
 
 
-def test_without_a_terminal_a_line_comes_now_and_then(monkeypatch, capsys):
+def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch, capsys):
     monkeypatch.setattr(progress, "time", Clock())
     given = [record(FIXED, ("kept", "worse")), record(FIXED), record(), record(FIXED)]
     assert list(with_progress(given, total=8, quiet=False)) == given
@@ -40,7 +40,7 @@ def test_quiet_says_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_on_a_terminal_the_bar_counts_pictures_and_faces(monkeypatch):
+def test_bar_on_a_terminal_counts_pictures_and_faces(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -61,7 +61,7 @@ def test_reasons_that_differ_in_figures_alone_are_one():
     ]
 
 
-def test_only_the_most_frequent_reasons_are_shown():
+def test_reasons_shown_are_the_most_frequent():
     reasons = Reasons()
     for name in "abcdefg":
         reasons.add_record(record(("skipped", name)))

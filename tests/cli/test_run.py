@@ -73,7 +73,7 @@ def test_a_folder_is_mirrored_and_one_bad_file_does_not_stop_it(autofix, folder,
     }
 
 
-def test_what_has_nothing_to_fix_is_copied_byte_for_byte(autofix, folder, tmp_path):
+def test_picture_with_nothing_to_fix_is_copied_byte_for_byte(autofix, folder, tmp_path):
     autofix("run", folder, "-o", tmp_path / "out", "--model", "null", "-q")
     source, copied = folder / "deeper one/pad it's.png", tmp_path / "out/deeper one/pad it's.png"
     assert copied.read_bytes() == source.read_bytes()
@@ -144,7 +144,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(autofix, folder, t
     done = autofix("run", folder, "-o", tmp_path / "out", "--dry-run")
     assert done.code == 1
     assert "1. face 0.9" in done.out
-    assert "repaint at strength" in done.out
+    assert "inpaint at strength" in done.out
     assert not (tmp_path / "out").exists()
 
 
@@ -247,7 +247,7 @@ def test_two_runs_do_not_write_into_one_folder(autofix, folder, tmp_path):
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_what_a_killed_run_left_half_written_is_removed(autofix, folder, tmp_path, in_place):
+def test_half_written_files_of_a_killed_run_are_removed(autofix, folder, tmp_path, in_place):
     out = folder if in_place else tmp_path / "out"
     stray = out / "deeper one" / ".autofix-0123456789abcdef.part"
     stray.parent.mkdir(parents=True, exist_ok=True)

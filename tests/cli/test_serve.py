@@ -38,7 +38,7 @@ def start(*options):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_http_and_the_hook_until_it_is_told_to_stop(place, autofix, number):
+def test_serve_answers_http_and_the_hook_until_it_is_stopped(place, autofix, number):
     shutil.copy(LAUNCH, place / "a.png")
     process, home, said = start()
     try:
@@ -59,7 +59,7 @@ def test_it_serves_http_and_the_hook_until_it_is_told_to_stop(place, autofix, nu
     assert os.listdir(place / "r") == []
 
 
-def test_with_a_token_it_may_be_reached_from_elsewhere(place, monkeypatch):
+def test_serve_with_a_token_can_be_reached_from_elsewhere(place, monkeypatch):
     (place / "token").write_text("a-token-of-many-signs\n", encoding="ascii")
     process, _, said = start("--host", "0.0.0.0", "--token-file", "token", "--no-hook")
     try:
@@ -104,7 +104,7 @@ def test_a_port_in_use_is_said_before_any_model_loads(place, autofix):
     assert "choose another --port" in done.err
 
 
-def test_from_the_root_of_the_disk_the_roots_must_be_named(place, autofix, monkeypatch):
+def test_roots_must_be_named_at_the_root_of_the_disk(place, autofix, monkeypatch):
     monkeypatch.chdir("/")
     done = autofix("serve", "--port", "0", "--model", "null")
     assert done.code == 2

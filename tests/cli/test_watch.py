@@ -23,13 +23,13 @@ PAD = ROOT / "samples/pad.png"
 SLOW = """
 import pathlib, sys, time
 from autofix.engines.null import NullEngine
-repaint = NullEngine.repaint
+inpaint = NullEngine.inpaint
 def slow(self, crops, settings):
     pathlib.Path("in hand").touch()
     while not pathlib.Path("go").exists():
         time.sleep(0.01)
-    return repaint(self, crops, settings)
-NullEngine.repaint = slow
+    return inpaint(self, crops, settings)
+NullEngine.inpaint = slow
 from autofix.cli import main
 main()
 """
@@ -103,7 +103,7 @@ def test_a_stopped_watcher_exits_0_and_has_told_what_it_did(place, number):
     assert place.end(process, number) == (0, "", f"{said}1 fixed, 1 unchanged; stopped\n")
 
 
-def test_on_a_terminal_it_draws_one_line(place):
+def test_watcher_on_a_terminal_draws_one_line(place):
     pty, fcntl, termios = map(pytest.importorskip, ("pty", "fcntl", "termios"))
     terminal, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -202,7 +202,7 @@ def test_a_failed_picture_is_named_and_the_watcher_goes_on_and_exits_0(place):
     assert place.end(process)[0] == 0
 
 
-def test_when_nobody_reads_its_lines_it_says_so_and_ends(place):
+def test_watcher_whose_lines_nobody_reads_says_so_and_ends(place):
     process = place.start("--jsonl", "-", "-q")
     process.stdout.close()
     place.put("none.png")

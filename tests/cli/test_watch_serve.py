@@ -48,7 +48,7 @@ def test_a_watcher_answers_the_hook_with_the_same_models(place, autofix):
     assert LAUNCH.read_bytes() not in fixed
 
 
-def test_without_serve_nobody_answers(place, autofix, monkeypatch):
+def test_watcher_without_serve_does_not_answer_the_hook(place, autofix, monkeypatch):
     def stopped(self):
         assert not (place / "r").exists()
         yield from ()

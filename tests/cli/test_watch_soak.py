@@ -227,7 +227,7 @@ def check_result(source, result):
     assert not changed.any(), source
 
 
-def test_every_picture_ends_with_one_right_result(tmp_path, autofix, monkeypatch):
+def test_pictures_end_with_one_right_result_each(tmp_path, autofix, monkeypatch):
     there = soak(tmp_path, 100, [signal.SIGKILL, signal.SIGTERM])
     monkeypatch.chdir(tmp_path)
     done = autofix("run", "in", "-o", "in/fixed", *SETTINGS, "--jsonl", "-")

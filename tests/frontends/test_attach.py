@@ -116,7 +116,7 @@ def test_memory_holds_one_copy_of_the_weights(load, attach, kind):
 
 
 def engine_of(pipe):
-    with attachment(pipe)._fixer.pipeline.toolbox.engine() as engine:
+    with attachment(pipe).fixer.pipeline.toolbox.engine() as engine:
         return engine.engine
 
 
@@ -134,7 +134,7 @@ def attachment(pipe):
     return type(pipe)._autofix_attachment
 
 
-def test_every_output_type_says_the_same(load, attach):
+def test_output_types_agree(load, attach):
     pipe = attach(load())
     floats = call(pipe, 2).images
     pictures = call(pipe, 2, output_type="pil").images
@@ -168,7 +168,7 @@ def test_a_tuple_is_a_tuple_with_outcomes(load, attach):
     assert not np.array_equal(images, plain[0])
 
 
-def test_where_nothing_is_found_the_pictures_are_the_very_same(load, attach, tmp_path):
+def test_pictures_without_faces_are_unchanged(load, attach, tmp_path):
     (tmp_path / "none.json").write_text("{}", encoding="utf-8")
     pipe = load()
     plain = call(pipe, 1)
@@ -184,7 +184,7 @@ def test_prompts_and_seeds_are_those_of_the_call(load, attach):
     assert [region.seed for region in regions(output)] == [10, 11, 12, 13]
 
 
-def test_one_prompt_and_one_generator_are_those_of_every_picture(load, attach):
+def test_prompt_and_generator_hold_for_every_picture(load, attach):
     (generator,) = generators(7)
     output = attach(load())(
         ["x", "y"],
@@ -209,7 +209,7 @@ def test_embeddings_alone_leave_the_prompt_to_the_label_and_keep_the_seed(load, 
     assert region.seed == 10
 
 
-def test_what_the_recipe_says_comes_before_the_call(load, attach):
+def test_recipe_comes_before_the_call(load, attach):
     output = call(attach(load(), prompt__positive="[PROMPT], smiling", seed=5), 1)
     (region,) = regions(output)
     assert (region.prompt, region.seed) == ("face 0, smiling", 5)
@@ -292,7 +292,7 @@ def test_to_diffusers_and_to_people_it_is_the_pipeline_it_was(load, attach, tmp_
     assert index["_class_name"] == "StableDiffusionXLPipeline"
 
 
-def test_what_its_owner_changes_holds_for_the_fix(load, attach):
+def test_changes_to_the_pipeline_hold_for_the_fix(load, attach):
     pipe = attach(load())
     engine = engine_of(pipe)
     assert type(engine._loaded().scheduler) is DDIMScheduler
@@ -333,7 +333,7 @@ def test_a_picture_that_cannot_be_fixed_comes_as_it_was(load, attach, monkeypatc
     assert np.array_equal(output.images, plain.images)
 
 
-def test_what_cannot_work_is_refused_and_the_pipeline_left_alone(load, attach):
+def test_bad_settings_are_refused_and_the_pipeline_left_alone(load, attach):
     pipe = load()
     for wrong, error in (
         ({"inpaint__strenght": 1}, RecipeError),

@@ -54,7 +54,7 @@ def test_files_are_fixed_in_place_and_know_it(place):
     assert sorted(each.name for each in place.iterdir()) == [".autofix", "launch.png", "pad.png"]
 
 
-def test_what_is_fixed_is_not_fixed_again_until_it_changes(place):
+def test_fixed_file_is_not_fixed_again_until_it_changes(place):
     path = place / "launch.png"
     assert statuses(fix_in_place(fake_pipeline(), [path], None)) == ["fixed"]
     fixed = path.read_bytes()
@@ -161,7 +161,7 @@ def test_a_root_that_is_a_link_holds_what_it_leads_to(place, tmp_path):
 @pytest.mark.parametrize(
     "message", [{"files": [3]}, {"files": ["launch.png"]}, {"files": ["a\0b"]}, {"files": 3}]
 )
-def test_what_is_no_whole_path_is_refused(place, message):
+def test_relative_path_is_refused(place, message):
     with pytest.raises((UsageError, TypeError, ValueError)):
         list(answer_hook(fake_pipeline(), [place])(message))
 

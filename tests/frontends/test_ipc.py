@@ -74,7 +74,7 @@ def test_a_link_to_a_token_is_not_followed(folder, tmp_path):
         assert call({"to": 3}) is None
 
 
-def test_only_one_listens(folder, unix):
+def test_second_listener_is_refused(folder, unix):
     with (
         listening(counting, unix=unix),
         pytest.raises(UsageError, match="another autofix"),
@@ -91,7 +91,7 @@ def test_only_one_listens(folder, unix):
         (ZeroDivisionError("inside"), AutofixError),
     ],
 )
-def test_what_goes_wrong_there_is_raised_here(folder, unix, raised, comes):
+def test_errors_of_the_listener_are_raised_by_the_caller(folder, unix, raised, comes):
     def failing(message):
         yield {"n": 1}
         raise raised
@@ -151,14 +151,14 @@ def test_another_users_folder_is_refused(folder, monkeypatch):
 def test_another_users_process_is_not_answered(folder, monkeypatch):
     with listening(counting, unix=True):
         assert list(call({"to": 1})) == [{"n": 0}]
-        monkeypatch.setattr(ipc, "_peer_uid", lambda caller: os.geteuid() + 1)
+        monkeypatch.setattr(ipc, "peer_uid", lambda caller: os.geteuid() + 1)
         assert call({"to": 3}) is None
 
 
 def test_a_peer_is_known_by_the_system():
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
-        assert ipc._peer_uid(ours) == os.geteuid()
+        assert ipc.peer_uid(ours) == os.geteuid()
 
 
 @pytest.mark.parametrize("token", ["", "ab", "ab" * 32])
@@ -189,7 +189,7 @@ def test_the_token_itself_is_never_sent(folder):
 
 
 @pytest.mark.parametrize("said", [b"nonsense", b"[1]", b"", b'{"to": 1', b"[" * 100_000])
-def test_what_is_no_call_is_refused(folder, unix, said):
+def test_bad_call_is_refused(folder, unix, said):
     with listening(counting, unix=unix):
         authkey = bytes.fromhex(worker_of(folder)["token"])
         with connected(folder, authkey=authkey) as caller:
@@ -208,7 +208,7 @@ def test_a_call_of_many_bytes_is_not_read(folder):
 
 
 def test_silent_callers_stop_nobody_and_are_hung_up_on(folder, unix, monkeypatch):
-    monkeypatch.setattr(ipc, "_CALL_SECONDS", 1)
+    monkeypatch.setattr(ipc, "CALL_SECONDS", 1)
     with listening(counting, unix=unix):
         silent = [connected(folder) for _ in range(3)]
         assert list(call({"to": 1})) == [{"n": 0}]

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from autofix.errors import AutofixError, UsageError
@@ -108,12 +107,7 @@ class Batch:
         self._journal = Journal(self.destination.journal)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Cancel what is not fixed yet; wait until results are written."""
         with self._lock:
             self._closed = True

@@ -41,8 +41,8 @@ class Folder:
 def folders_of(paths: Sequence[Path], out: Path) -> tuple[Folder, ...]:
     """The folders to watch; of several, each has its results below its own name in `out`.
 
-    Raises UsageError for what is no folder, for folders within each other or of one name, and for
-    an `out` that is one of them or holds one: results would be taken for pictures that arrive.
+    Raises UsageError for what is no folder, for folders inside each other or of one name, and for
+    an `out` that is one of them or holds one: its results would be taken for new pictures.
     """
     real_out = os.path.realpath(out)
     folders: list[Folder] = []

@@ -31,7 +31,7 @@ LONGEST_WAIT_SECONDS = 1.0 if os.name == "nt" else SCAN_SECONDS
 
 
 class Watcher:
-    """Fixes the pictures in folders, then each as it arrives, until `stop`.
+    """Fixes the pictures in folders, then each new one, until `stop`.
 
     It scans the folders again and again and compares them with the journal; notices of changes only
     make that happen sooner, so that a lost notice costs seconds and no picture. A picture that

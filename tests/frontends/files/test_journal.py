@@ -6,7 +6,7 @@ from autofix.frontends.files.journal import Journal
 ONE = {"picture": "a/b.png", "content": "c" * 64, "fingerprint": "f" * 16}
 
 
-def test_what_was_added_is_done_now_and_later(tmp_path):
+def test_entry_is_known_now_and_later(tmp_path):
     with closing(Journal(tmp_path)) as journal:
         assert not journal.has_content(**ONE)
         journal.add({"status": "fixed"}, **ONE)
@@ -17,7 +17,7 @@ def test_what_was_added_is_done_now_and_later(tmp_path):
         assert not later.has_content(**{**ONE, key: "other"})
 
 
-def test_what_counts_is_how_a_picture_was_finished_last(tmp_path):
+def test_last_entry_of_a_picture_counts(tmp_path):
     other = {**ONE, "content": "d" * 64}
     with closing(Journal(tmp_path)) as journal:
         for each in (ONE, other):

@@ -47,7 +47,7 @@ def test_a_second_holder_is_refused_and_told_of_the_first(holder, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"\xff"])
-def test_it_is_refused_too_where_nothing_is_known_of_the_first(holder, tmp_path, content):
+def test_second_run_is_refused_even_if_the_first_is_unknown(holder, tmp_path, content):
     path = tmp_path / "out/.autofix/lock.pid"
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UsageError, match="unknown process"), locked_output(tmp_path / "out"):
@@ -63,7 +63,7 @@ def test_a_holder_that_was_killed_holds_nothing(holder, tmp_path):
     assert not (tmp_path / "out/.autofix/lock.pid").exists()
 
 
-def test_it_can_be_held_again_and_again_and_folders_do_not_mind_each_other(tmp_path):
+def test_lock_can_be_taken_again_and_holds_for_one_folder(tmp_path):
     for _ in range(2):
         with locked_output(tmp_path / "out"), locked_output(tmp_path / "other"):
             pass

@@ -76,7 +76,7 @@ def test_a_picture_comes_back_fixed_and_as_it_was_elsewhere(client):
     assert not changed[:, :40].any()
 
 
-def test_what_the_file_says_is_kept_and_what_was_done_is_added(client):
+def test_text_of_the_file_is_kept_and_the_record_added(client):
     response = fix(client, LAUNCH.read_bytes(), recipe={"seed": "auto"})
     text = Image.open(io.BytesIO(response.content)).text
     own = Image.open(LAUNCH).text["parameters"]
@@ -88,14 +88,14 @@ def test_what_the_file_says_is_kept_and_what_was_done_is_added(client):
     ("kind", "media"),
     [("JPEG", "image/jpeg"), ("WEBP", "image/webp"), ("TIFF", "image/tiff"), ("BMP", "image/bmp")],
 )
-def test_it_comes_back_in_its_own_format(client, kind, media):
+def test_picture_comes_back_in_its_own_format(client, kind, media):
     response = fix(client, png(kind=kind))
     assert (response.status_code, response.headers["content-type"]) == (200, media)
     assert Image.open(io.BytesIO(response.content)).format == kind
     assert outcome(response)["status"] == "fixed"
 
 
-def test_where_nothing_is_found_the_very_bytes_come_back():
+def test_picture_without_faces_comes_back_byte_for_byte():
     with client_of(fake_pipeline(detector=Boxes())) as client:
         given = png(compress_level=1)
         response = fix(client, given)
@@ -184,7 +184,7 @@ def test_a_client_may_change_settings(client, how):
         "name",
     ],
 )
-def test_what_names_files_models_or_memory_is_the_servers_alone(client, name):
+def test_settings_of_files_models_and_memory_are_the_servers_alone(client, name):
     for recipe in ({name: "x"}, {name.partition(".")[0]: {name.partition(".")[2]: "x"}}):
         response = fix(client, recipe=recipe)
         if "." in name or recipe == {name: "x"}:
@@ -223,7 +223,7 @@ def test_a_recipe_that_does_not_hold_is_422(client, recipe, said):
         (png(kind="GIF"), "GIF"),
     ],
 )
-def test_what_is_no_picture_is_422(client, data, said):
+def test_broken_picture_is_422(client, data, said):
     response = fix(client, data)
     assert response.status_code == 422
     assert said in response.json()["detail"]
@@ -267,7 +267,7 @@ def test_a_form_that_cannot_be_read_is_422(client, boundary, body):
     assert client.post("/fix", content=body, headers=headers).status_code == 422
 
 
-def test_what_is_too_large_is_413_and_not_read_to_its_end():
+def test_too_large_picture_is_413_and_not_read_to_its_end():
     limits = Limits(picture_bytes=20_000, picture_pixels=10_000)
     with client_of(limits=limits) as client:
         assert "bytes" in fix(client, bytes(25_000)).json()["detail"]
@@ -345,7 +345,7 @@ def test_a_wrong_token_is_401(given):
         ({"Origin": HOME}, 200),  # /docs
     ],
 )
-def test_without_a_token_no_web_site_can_make_a_browser_call(client, headers, code):
+def test_web_sites_cannot_make_a_browser_call_without_a_token(client, headers, code):
     assert fix(client, headers=headers).status_code == code
     assert client.get("/metrics", headers=headers).status_code == code
 
@@ -363,7 +363,7 @@ def test_an_engine_that_fails_leaves_the_picture_and_says_so():
     assert "out of memory" in outcome(response)["reason"]
 
 
-def test_what_nobody_foresaw_is_500_and_hits_that_picture_alone():
+def test_unforeseen_error_is_500_and_hits_its_picture_alone():
     class Odd(Boxes):
         def detect(self, pictures, *, names=()):
             if any(each.shape == (120, 200, 3) for each in pictures):
@@ -390,7 +390,7 @@ class Slow(Painter):
         return super().inpaint(crops, settings)
 
 
-def test_what_takes_too_long_is_503(client):
+def test_slow_request_is_503(client):
     engine = Slow()
     with client_of(fake_pipeline(engine), Limits(seconds=0.2)) as client:
         response = fix(client)
@@ -416,7 +416,7 @@ def test_requests_of_equal_settings_share_a_batch_and_others_do_not():
     assert sorted(strengths[1:]) == [[0.4] * 3, [0.5] * 2]
 
 
-def test_no_more_pictures_wait_than_may():
+def test_waiting_pictures_are_limited():
     engine, limits = Slow(), Limits(waiting=2)
     pipeline = fake_pipeline(engine)
     with client_of(pipeline, limits) as client, ThreadPoolExecutor(20) as threads:

@@ -48,7 +48,7 @@ def kind_of(name):
     return fields[key or section].annotation
 
 
-def test_all_that_is_allowed_is_a_setting_and_none_is_free_text_but_prompts():
+def test_allowed_settings_exist_and_only_prompts_are_free_text():
     texts = {name for name in ALLOWED if kind_of(name) is str}
     assert texts == {"prompt.positive", "prompt.negative"}
 
@@ -62,26 +62,26 @@ def test_settings_come_by_name_or_as_sections():
 @pytest.mark.parametrize(
     "changes", [{"model": {"name": "x"}}, {"detect.detectors": ["x"]}, {"passes": []}]
 )
-def test_what_is_not_allowed_is_forbidden(changes):
+def test_other_settings_are_forbidden(changes):
     with pytest.raises(ForbiddenError, match="cannot be set from outside"):
         apply_client_settings(FACE, changes)
 
 
 @pytest.mark.parametrize("changes", [{"inpaint.strenght": 1}, {"mask": 5}, {"": 1}, {"mask.": 1}])
-def test_what_does_not_exist_is_an_error_of_the_recipe(changes):
+def test_unknown_settings_are_errors_of_the_recipe(changes):
     with pytest.raises(RecipeError):
         apply_client_settings(FACE, changes)
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=4))
-def test_nothing_else_ever_goes_wrong(changes):
+def test_settings_of_any_kind_are_applied_or_refused(changes):
     with contextlib.suppress(UsageError):
         assert isinstance(apply_client_settings(FACE, changes), Recipe)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(ALLOWED)), VALUES, max_size=2))
-def test_what_is_accepted_can_be_fixed_with(changes):
+def test_accepted_settings_can_fix_a_picture(changes):
     pipeline = fake_pipeline()
     try:
         recipe = apply_client_settings(pipeline.recipe, changes)

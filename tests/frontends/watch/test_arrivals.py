@@ -50,13 +50,13 @@ def watched(tmp_path):
     return Watched(tmp_path)
 
 
-def test_in_an_empty_folder_nothing_has_arrived_and_nothing_is_awaited(watched):
+def test_empty_folder_has_no_arrivals(watched):
     assert watched.arrivals.scan_folders() == {}
     assert watched.arrived() == []
     assert watched.arrivals.seconds_until_due() is None
 
 
-def test_what_was_closed_or_renamed_has_arrived_at_once_and_only_once(watched):
+def test_closed_or_renamed_picture_arrives_at_once_and_only_once(watched):
     watched.put("a.png", complete=True)
     assert watched.arrivals.seconds_until_due() == 0
     assert watched.arrived() == ["a.png"]
@@ -65,7 +65,7 @@ def test_what_was_closed_or_renamed_has_arrived_at_once_and_only_once(watched):
     assert watched.arrived() == []
 
 
-def test_what_nobody_completed_has_arrived_when_it_was_left_alone_for_half_a_second(watched):
+def test_unchanged_picture_arrives_after_half_a_second(watched):
     watched.put("sub/a.png", b"x", complete=False)
     assert watched.arrived() == []
     watched.now += 0.4
@@ -85,7 +85,7 @@ def test_a_change_that_nobody_told_of_is_seen_before_the_picture_is_taken(watche
     assert watched.arrived() == ["a.png"]
 
 
-def test_what_lay_there_long_before_has_arrived(watched):
+def test_old_picture_arrives_at_once(watched):
     watched.put("a.png")
     os.utime(watched.root / "a.png", (1e9, 1e9))
     watched.arrivals.scan_folders()
@@ -111,7 +111,7 @@ def test_a_picture_that_changed_arrives_again_and_so_does_one_completed_again(wa
     assert watched.arrived() == ["a.png"]
 
 
-def test_what_is_gone_is_not_waited_for(watched):
+def test_deleted_picture_is_not_waited_for(watched):
     watched.put("a.png", complete=True)
     (watched.root / "a.png").unlink()
     assert watched.arrived() == []
@@ -127,7 +127,7 @@ def test_a_folder_that_was_moved_arrives_under_its_new_name(watched):
     assert watched.arrived() == ["b/x.png"]
 
 
-def test_nothing_but_pictures_and_nothing_of_the_results_arrives(watched):
+def test_arrivals_are_pictures_and_no_results(watched):
     names = (
         *("out/a.png", "out/deeper/b.png", "out/.autofix/c.png", "out/a.face1.candidate1.png"),
         *(".autofix-0123456789abcdef.part", ".hidden/d.png", ".e.png", "notes.txt", "f.png.part"),
@@ -154,7 +154,7 @@ def test_a_pipe_is_not_waited_for(watched):
     assert watched.arrived() == []
 
 
-def test_what_is_there_can_be_left_alone_until_it_changes(watched):
+def test_existing_pictures_can_be_left_alone_until_they_change(watched):
     watched.put("old.png")
     watched.put("older.png")
     watched.arrivals.scan_folders(take=True)

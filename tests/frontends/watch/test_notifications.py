@@ -81,7 +81,7 @@ def test_a_folder_made_anew_is_listened_to_again(heard):
     until(lambda: any(one.path == str(root / "a.png") for one in told))
 
 
-def test_where_the_library_complains_notices_may_be_missing(heard):
+def test_warnings_of_the_library_ask_for_a_look_at_the_folders(heard):
     root, told, _ = heard
     told.clear()
     logging.getLogger("watchdog.observers.inotify_c").warning("queue overflowed")

@@ -16,6 +16,7 @@ from PIL import Image
 from autofix.errors import DetectorSetupError, UsageError
 from autofix.frontends.files.batch import Batch, Destination
 from autofix.frontends.watch import watcher as watch
+from autofix.frontends.watch.notifications import ChangeListener
 from autofix.frontends.watch.watcher import Watcher
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
@@ -108,7 +109,7 @@ def place(tmp_path, monkeypatch):
     place.stop()
 
 
-def test_what_is_there_is_fixed_and_then_what_arrives(place):
+def test_watcher_fixes_what_is_there_and_then_what_arrives(place):
     png(place.source / "a.png", 10, age=60)
     place.start()
     place.done(a=10)
@@ -122,7 +123,7 @@ def test_what_is_there_is_fixed_and_then_what_arrives(place):
     assert place.notes == ["waiting for pictures"] * (len(place.notes) - 1) + ["stopped"]
 
 
-def test_what_is_there_can_be_left_alone(place):
+def test_watcher_can_leave_existing_pictures_alone(place):
     png(place.source / "old.png", 10)
     png(place.source / "changing.png", 10)
     place.start(existing=False)
@@ -166,7 +167,7 @@ def test_the_same_picture_written_again_is_not_fixed_again(place):
     assert place.fixes() == {"a.png": 1}
 
 
-def test_what_is_written_bit_by_bit_is_fixed_once_when_it_is_whole(place, tmp_path):
+def test_picture_written_bit_by_bit_is_fixed_once_when_complete(place, tmp_path):
     png(tmp_path / "whole.png", 40)
     data = (tmp_path / "whole.png").read_bytes()
     place.start().idle()
@@ -181,7 +182,7 @@ def test_what_is_written_bit_by_bit_is_fixed_once_when_it_is_whole(place, tmp_pa
     assert {one["status"] for one in place.records} == {"fixed"}
 
 
-def test_half_a_picture_is_reported_once_and_fixed_when_it_is_whole(place, tmp_path):
+def test_half_a_picture_is_reported_once_and_fixed_when_complete(place, tmp_path):
     png(tmp_path / "whole.png", 40)
     data = (tmp_path / "whole.png").read_bytes()
     (place.source / "a.png").write_bytes(data[:200])
@@ -242,14 +243,14 @@ def test_a_deleted_picture_is_nobodys_failure_and_its_result_stays(place):
 
 
 def test_a_picture_whose_fix_fails_is_told_and_the_others_go_on(place, monkeypatch):
-    repaint = place.engine.repaint
+    inpaint = place.engine.inpaint
 
     def fails(crops, settings):
         if any(crop.pixels.max() == 66 for crop in crops):
             raise RuntimeError("this one never works")
-        return repaint(crops, settings)
+        return inpaint(crops, settings)
 
-    monkeypatch.setattr(place.engine, "repaint", fails)
+    monkeypatch.setattr(place.engine, "inpaint", fails)
     for grey in (10, 66, 30):
         png(place.source / f"{grey}.png", grey)
     place.start().done(**{"10": 10, "30": 30})
@@ -278,12 +279,12 @@ def test_a_picture_overwritten_while_it_is_fixed_ends_right_and_no_failure_is_to
 
 
 @pytest.mark.parametrize("poll", [True, False])
-def test_it_does_not_depend_on_being_told(place, monkeypatch, poll):
+def test_watcher_does_not_depend_on_notices(place, monkeypatch, poll):
     """Polling; or a library that hears nothing, with looks as frequent."""
     monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(watch, "SCAN_SECONDS", 0.05)
     monkeypatch.setattr(
-        "autofix.frontends.watch.notifications._Handler.on_any_event", lambda *_: None
+        watch, "ChangeListener", lambda folders, _: ChangeListener(folders, lambda notice: None)
     )
     place.start(poll=poll).idle()
     png(place.source / "a.png", 10)
@@ -359,7 +360,7 @@ def test_stopped_it_finishes_what_is_in_hand_and_no_more(place):
     assert len(list(place.out.glob("*.png"))) == len(place.records)
 
 
-def test_what_a_killed_watcher_left_half_written_is_swept(place):
+def test_half_written_files_of_a_killed_watcher_are_removed(place):
     place.out.mkdir()
     stray = place.out / ".autofix-0123456789abcdef.part"
     stray.write_bytes(b"half")
