@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,11 +86,3 @@ def run_watched(
     out, err = process.communicate(timeout=300)
     events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     return Watched(process.returncode, out, err, events)
-
-
-def wait_until(ready: Callable[[], object], *, seconds: float = 120.0) -> None:
-    """Wait until it is so; fails after so long."""
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)

@@ -14,7 +14,8 @@ import urllib.request
 import pytest
 
 from tests.conftest import ROOT
-from tests.watched import run_watched, wait_until
+from tests.waiting import until
+from tests.watched import run_watched
 
 PICTURE = ROOT / "samples" / "launch.png"
 
@@ -101,7 +102,7 @@ def test_watch_is_quiet(tmp_path, pictures, proxy):
     done = run_watched(
         arguments(("watch", "pictures", "-o", "out"), tmp_path),
         tmp_path,
-        meanwhile=lambda: wait_until(result.exists),
+        meanwhile=lambda: until(result.exists, seconds=120),
         **environment,
     )
     assert done.code == 0, done.err
@@ -117,7 +118,7 @@ def test_serve_is_quiet(tmp_path, pictures, proxy):
     home = f"http://127.0.0.1:{port}"
 
     def fix():
-        wait_until(lambda: answers(f"{home}/health"))
+        until(lambda: answers(f"{home}/health"), seconds=120)
         body = (
             b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
             + PICTURE.read_bytes()

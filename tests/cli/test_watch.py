@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.frontends.waiting import until
+from tests.waiting import until
 
 PAD = ROOT / "samples/pad.png"
 

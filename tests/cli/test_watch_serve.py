@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.frontends.tools import until
+from tests.waiting import until
 
 LAUNCH = ROOT / "samples" / "launch.png"
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.frontends.waiting import until
+from tests.waiting import until
 
 WIDTH, HEIGHT, BOX = 96, 72, [36, 26, 60, 46]
 SETTINGS = (

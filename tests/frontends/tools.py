@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 
 from autofix.pipeline.pipeline import Pipeline
 from tests.pipeline.fakes import Boxes, Painter, pipeline
+from tests.waiting import until
 
 
 def fake_pipeline(engine=None, detector=None, **changes) -> Pipeline:
@@ -33,11 +33,3 @@ def served(app):
     finally:
         server.should_exit = True
         thread.join(30)
-
-
-def until(true):
-    """Waits until it is true, half a minute at most."""
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)

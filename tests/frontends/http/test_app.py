@@ -22,8 +22,9 @@ from autofix.frontends.http.app import Limits, make_app
 from autofix.values import Picture
 from tests.build import picture
 from tests.conftest import ROOT
-from tests.frontends.tools import fake_pipeline, served, until
+from tests.frontends.tools import fake_pipeline, served
 from tests.pipeline.fakes import Boxes, Painter
+from tests.waiting import until
 
 HOME = "http://127.0.0.1:7870"
 LAUNCH = ROOT / "samples" / "launch.png"

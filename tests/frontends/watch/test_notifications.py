@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from autofix.frontends.watch.notifications import ChangeListener, Notice
-from tests.frontends.waiting import until
+from tests.waiting import until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of closed files")
 

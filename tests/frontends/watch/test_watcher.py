@@ -21,8 +21,8 @@ from autofix.frontends.watch.watcher import Watcher
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe_toml import load_recipe
-from tests.frontends.waiting import until
 from tests.pipeline.fakes import Boxes, Painter, pipeline
+from tests.waiting import until
 
 SIDE = 120
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-def until(condition, *, seconds=20.0, what="it"):
+def until(condition, *, seconds=30.0, what="it"):
     """The first true value that `condition` gives; fails after so long."""
     end = time.monotonic() + seconds
     while not (value := condition()):
