@@ -34,6 +34,7 @@ NEEDED = ("cv2", "mediapipe", "torch")
 """Modules that every run imports, the quickest to fail first."""
 
 PACKAGES = ("torch", "diffusers", "transformers", "ultralytics", "mediapipe", "pillow", "numpy")
+"""Whose versions are printed."""
 
 
 @click.command()

@@ -19,6 +19,7 @@ LINE_SECONDS = 10.0
 """Between lines where stderr is no terminal."""
 
 STAGES = ("decode", "detect", "crop", "inpaint", "check", "blend", "encode")
+"""In the order in which a picture goes through them."""
 REASONS = 5
 """The most reasons shown for regions that were kept, skipped or failed."""
 

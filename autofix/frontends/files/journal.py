@@ -12,6 +12,7 @@ from autofix.imagefiles.files import Stamp
 from autofix.imagefiles.own_files import FOLDER, open_own_file
 
 NAME = "journal.jsonl"
+"""Of the journal, in the folder of autofix's own files."""
 
 
 class Journal:

@@ -45,6 +45,7 @@ Guard = Callable[[Request], Awaitable[None]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _BUCKETS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+"""Of the histogram of seconds."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Names of this machine that no other machine can reach."""

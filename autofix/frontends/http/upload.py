@@ -19,6 +19,8 @@ from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, decode, optiona
 from autofix.values import Picture
 
 PicturePart = Annotated[UploadFile, File(description="A PNG, JPEG, WebP, AVIF, TIFF or BMP file.")]
+"""The form's part `picture`, as its schema shows it."""
+
 RecipePart = Annotated[
     str | UploadFile,
     Form(
@@ -27,12 +29,13 @@ RecipePart = Annotated[
         json_schema_extra={"contentMediaType": "application/json"},
     ),
 ]
-"""The parts of the form, as its schema shows them."""
+"""The form's part `recipe`; it may be text or a file."""
 
 _PARTS = {"picture", "recipe"}
-_BYTES = "application/octet-stream"
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", *optional_formats())
 _RECIPE_BYTES = 64 * 1024
+"""The largest recipe."""
+
 _FRAME_BYTES = 64 * 1024
 """For the boundaries and headers of the parts."""
 
@@ -91,15 +94,13 @@ class FormRequest(Request):
         except HTTPException as error:
             if error.status_code != 400:
                 raise
-            raise http_error(
-                422, f"the body is no form that can be read: {error.detail}"
-            ) from error
+            problem = f"the body is no form that can be read: {error.detail}"
+            raise http_error(422, problem) from error
         names = [name for name, _ in form.multi_items()]
         if len(names) > len({*names} & _PARTS) or isinstance(form.get("picture", ""), str):
             await form.close()
-            raise http_error(
-                422, "the form holds one file `picture`, at most one `recipe`, and no more"
-            )
+            problem = "the form holds one file `picture`, at most one `recipe`, and no more"
+            raise http_error(422, problem)
         return form
 
     def _check_size(self, size: int) -> None:
@@ -108,9 +109,9 @@ class FormRequest(Request):
 
 
 async def read_picture(picture: UploadFile, limits: Limits) -> Upload:
-    """The file of a picture. Raises HTTPException: 413 if it is too large, 415 if it is another."""
+    """The picture's file. Raises HTTPException: 413 if too large, 415 if declared otherwise."""
     kind = _media_type(picture.content_type)
-    if kind not in (_BYTES, "") and not kind.startswith("image/"):
+    if kind not in ("application/octet-stream", "") and not kind.startswith("image/"):
         raise http_error(415, f"the picture is declared as {kind!r}, which is no kind of picture")
     if (picture.size or 0) > limits.picture_bytes:
         raise http_error(413, f"the picture is larger than {limits.picture_bytes} bytes")

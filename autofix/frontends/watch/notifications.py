@@ -35,6 +35,7 @@ EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
     DirMovedEvent,
 ]
+"""The events that can mean a new or changed picture."""
 
 
 @dataclass(frozen=True)
