@@ -17,7 +17,7 @@ from autofix.settings.recipe import Recipe
 def files_identity(recipe: Recipe) -> str:
     """Changes with any of the files, in words without spaces; see `engines.info.identity`.
 
-    What is not there is left out: whoever opens it says so. Weights from the manifest have one
+    What is not there is left out: opening it reports that. Weights from the manifest have one
     content for each version of autofix, and LoRAs that a picture's own prompt names are its own.
     """
     files = [identity(path) for one in recipe.each_pass for path in _named_files(one)]

@@ -59,7 +59,7 @@ class Pipeline:
     ) -> None:
         """`recipe` is for pictures that are submitted without one.
 
-        `bulk` is for many pictures, whose bytes shall be the same in every run: short batches are
+        `bulk` is for many pictures, whose bytes must be the same in every run: short batches are
         filled up, since the size of its batch moves a face's pixels by rounding; and on a CPU a
         small model inpaints several batches side by side, each with one core. Without it one batch
         has all cores, so that a single picture is done sooner.
@@ -113,7 +113,7 @@ class Pipeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Who is impatient, as with Ctrl-C, shall not wait for a batch.
+        # On Ctrl-C, do not wait for the running batch.
         self.close(wait=kind is None or issubclass(kind, Exception))
 
     def close(self, *, wait: bool = True) -> None:
@@ -158,7 +158,7 @@ class Pipeline:
         return passes
 
     def open_models(self, recipe: Recipe | None = None) -> None:
-        """Open what every pass needs, but for weights, so that what is missing is said now.
+        """Open what every pass needs, but for weights, so that what is missing is reported now.
 
         Raises UsageError, as DetectorSetupError or ModelError.
         """

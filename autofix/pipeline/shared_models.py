@@ -1,4 +1,4 @@
-"""Opened models: each shared by all recipes that need it, and lent to one thread at a time."""
+"""Opened models: each shared by all recipes that need it, used by one thread at a time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Tool = TypeVar("Tool")
 
 
 class Lender(Generic[Tool]):
-    """Some copies of one tool, each opened at its first use and lent to one thread at a time."""
+    """Some copies of one tool, each opened at its first use and used by one thread at a time."""
 
     def __init__(
         self, open_tool: Callable[[], Tool], close_tool: Callable[[Tool], object], count: int
     ) -> None:
         self._open = open_tool
         self._close = close_tool
-        # The last one given back is lent first, so that no more are opened than are used at once.
+        # The last copy given back is used first: no more are opened than work at the same time.
         self._copies: LifoQueue[Tool | None] = LifoQueue()
         for _ in range(count):
             self._copies.put(None)  # not opened yet
@@ -43,7 +43,7 @@ class Lender(Generic[Tool]):
             self._copies.put(tool)
 
     def close(self) -> None:
-        """Close the copies that are not lent; they would be opened again."""
+        """Close the copies that no thread uses; the next use opens them again."""
         idle: list[Tool | None] = []
         with suppress(Empty):
             while True:
@@ -76,7 +76,7 @@ class Lenders(Generic[Tool]):
             return self._lenders[key].lend()
 
     def close(self) -> None:
-        """Close all tools that are not lent."""
+        """Close all tools that no thread uses."""
         with self._lock:
             for lender in self._lenders.values():
                 lender.close()

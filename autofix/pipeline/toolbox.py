@@ -48,7 +48,7 @@ MOST_INPAINT_WORKERS = 8
 class Toolbox:
     """The tools of one recipe, opened when first used. A context manager. Thread-safe.
 
-    Tools are lent: while one thread has a tool no other has it. Toolboxes that came from each
+    While one thread uses a tool, no other does. Toolboxes that came from each
     other by `using` share what they both need.
     """
 
@@ -102,7 +102,7 @@ class Toolbox:
         self.close()
 
     def close(self) -> None:
-        """Close what was opened, but for what is lent. Closing again does nothing."""
+        """Close what was opened and no thread uses. Closing again does nothing."""
         self._shared.close()
 
     @property
@@ -159,7 +159,7 @@ class Toolbox:
         return source, (device.name, device.dtype, device.vram, device.compile)
 
     def detectors(self) -> AbstractContextManager[tuple[Detector, ...]]:
-        """The recipe's detectors, in order, lent to one thread. Raises DetectorSetupError."""
+        """The recipe's detectors, in order, for this thread alone. Raises DetectorSetupError."""
         return self._shared.detectors.lend(
             self.detectors_key,
             self._open_detectors,
@@ -168,7 +168,7 @@ class Toolbox:
         )
 
     def engine(self) -> AbstractContextManager[Resilient]:
-        """The recipe's engine, lent to one thread; its weights load at the first use.
+        """The recipe's engine, for this thread alone; its weights load at the first use.
 
         Raises UsageError.
         """
@@ -181,7 +181,7 @@ class Toolbox:
         )
 
     def upscaler(self) -> AbstractContextManager[Upscaler]:
-        """The model file that scales crops up, lent to one thread. Raises ModelError."""
+        """The model file that scales crops up, for this thread alone. Raises ModelError."""
         path = Path(self.recipe.crop.upscaler).expanduser()
         device = self.recipe.device
         return self._shared.upscalers.lend(

@@ -13,7 +13,7 @@ _CONTROL = re.compile(r"(?P<model>.+?)(:(?P<module>[a-zA-Z][\w+]*))?(:(?P<weight
 
 
 class Control(Section):
-    """One ControlNet: it steers the repaint by a control image made from the crop.
+    """One ControlNet: it steers the inpainting by a control image made from the crop.
 
     Also a text: MODEL, MODEL:MODULE, MODEL:WEIGHT or MODEL:MODULE:WEIGHT.
     """
@@ -55,7 +55,7 @@ class Model(Section):
 
     name: str = Field(
         "builtin",
-        description="builtin, null (paints nothing), a diffusers folder, a checkpoint or "
+        description="builtin, null (changes nothing), a diffusers folder, a checkpoint or "
         "face-restoration file, a name from [models], or a hub id (owner/name).",
     )
     revision: str = Field("", description="Hub id: the branch, tag or commit. Empty: the newest.")
@@ -75,24 +75,24 @@ class Model(Section):
 
 
 class Prompt(Section):
-    """What the model shall draw."""
+    """What the model draws."""
 
     positive: str = Field(
         "",
-        description="What to paint; [SEP] parts the prompts of face 1, 2, ..., [PROMPT] is the "
+        description="What to draw; [SEP] parts the prompts of face 1, 2, ..., [PROMPT] is the "
         "picture's own prompt, [SKIP] leaves a face alone. Empty: the picture's own, else one that "
         "suits the label. The built-in face model does not read it.",
     )
     negative: str = Field(
-        "", description="What not to paint, with the same grammar. Empty: the picture's own."
+        "", description="What not to draw, with the same grammar. Empty: the picture's own."
     )
     wildcards: str = Field(
         "", description="Folder of NAME.txt files, one choice a line, for __NAME__ in a prompt."
     )
     same_seed: bool = Field(
         False,
-        description="Paint all things of a picture with one seed, so that {a|b} and __NAME__ in a "
-        "prompt are drawn alike for all of them.",
+        description="Inpaint all things of a picture with one seed, so that {a|b} and __NAME__ in "
+        "a prompt are drawn alike for all of them.",
     )
 
 
@@ -119,7 +119,7 @@ class Sampling(Section):
         description="CFG scale. 1 or less: no negative prompt. auto: the model's own, else 7.",
     )
     noise_multiplier: float = Field(
-        1.0, ge=0, le=1.5, description="Multiplies the noise that a repaint starts from."
+        1.0, ge=0, le=1.5, description="Multiplies the noise that inpainting starts from."
     )
     min_guidance_sigma: float = Field(
         0.0,
@@ -148,13 +148,13 @@ class Inpaint(Section):
         "to this power, kept within 0 and 1. 0: off.",
     )
     cycles: int = Field(
-        1, ge=1, le=10, description="Repaint so many times, each starting from the last."
+        1, ge=1, le=10, description="Inpaint so many times, each starting from the last."
     )
     candidates: int = Field(
         1,
         ge=1,
         le=64,
-        description="Repaint each thing so many times with different seeds; the check's score "
+        description="Inpaint each thing so many times with different seeds; the check's score "
         "picks the best.",
     )
     masked_content: Literal["original", "fill", "latent-noise", "latent-nothing"] = Field(
@@ -228,5 +228,5 @@ class Device(Section):
         False, description="torch.compile: a slow start, then faster on a GPU; for long runs."
     )
     batch_size: Auto | Annotated[int, Field(ge=1, le=1024)] = Field(
-        "auto", description="How many faces, of any pictures, are repainted at once."
+        "auto", description="How many faces, of any pictures, are inpainted at once."
     )

@@ -50,7 +50,7 @@ class Recipe(Section):
     description: str = Field("", description="What it is for.")
     seed: Auto | Annotated[int, Field(ge=0, lt=2**63)] = Field(
         "auto",
-        description="Thing n of a picture is painted with seed + n - 1. auto: the seed that the "
+        description="Thing n of a picture is inpainted with seed + n - 1. auto: the seed that the "
         "picture's own text names, else 0.",
     )
     detect: Detect = Detect()

@@ -59,17 +59,17 @@ class Detect(Section):
 
 
 class Choose(Section):
-    """Which of the things found are repainted, and in what order they are numbered."""
+    """Which of the things found are inpainted, and in what order they are numbered."""
 
     min_ratio: Part = Field(0.0, description="Least box area as a share of the picture's area.")
     max_ratio: Part = Field(1.0, description="Greatest box area as a share of the picture's area.")
     min_side: int = Field(0, ge=0, description="Least shorter side of a box, in px.")
     faces: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (),
-        description="Repaint only these numbers, as `autofix detect` draws them: [1, 3], of what "
+        description="Inpaint only these numbers, as `autofix detect` draws them: [1, 3], of what "
         "the other settings here leave. Empty: all.",
     )
-    limit: int = Field(0, ge=0, description="Repaint at most so many a picture. 0: all.")
+    limit: int = Field(0, ge=0, description="Inpaint at most so many a picture. 0: all.")
     limit_by: Literal["area", "confidence"] = Field(
         "area", description="Which ones stay within the limit. Never changes the order."
     )
@@ -81,7 +81,7 @@ class Choose(Section):
 
 
 class Mask(Section):
-    """Which pixels around a thing are repainted."""
+    """Which pixels around a thing are inpainted."""
 
     shape: Literal["box", "ellipse", "outline"] = Field(
         "box",
@@ -111,8 +111,8 @@ class Mask(Section):
     )
     merge: Literal["none", "merge", "merge-invert"] = Field(
         "none",
-        description="merge: repaint all things together, through one mask and with the first "
-        "one's number. merge-invert: repaint everything but them.",
+        description="merge: inpaint all things together, through one mask and with the first "
+        "one's number. merge-invert: inpaint everything but them.",
     )
 
 
@@ -156,12 +156,12 @@ class CropSection(Section):
         ge=0,
         le=8,
         description="Least working pixels for one of the picture. A crop that would be shrunk "
-        "further is skipped, since repainting would cost it detail. 0: repaint every one.",
+        "further is skipped, since inpainting would cost it detail. 0: inpaint every one.",
     )
 
 
 class Blend(Section):
-    """How the repainted crop goes back."""
+    """How the inpainted crop goes back."""
 
     method: Literal["alpha", "multiband", "poisson"] = Field(
         "alpha",
@@ -183,7 +183,7 @@ LOOSE_STRUCTURE = 0.3
 
 
 class Check(Section):
-    """What a repainted crop must hold before it is pasted. docs/checks.md: how it was measured."""
+    """What an inpainted crop must hold before it is pasted. docs/checks.md: how it was measured."""
 
     enabled: bool = Field(True, description="false: paste whatever comes out.")
     min_spread: float = Field(
@@ -219,7 +219,7 @@ class Check(Section):
         "auto",
         description="How like the original a face must stay. strict: max_colour, min_structure, "
         "max_peak, max_eyes and max_landmarks as they stand. loose: far less, since a model that "
-        "paints freely may redraw an eye that was wrong. off: none of these is asked, for prompts "
+        "draws freely may redraw an eye that was wrong. off: none of these is asked, for prompts "
         "and strengths that make another person. auto: strict with a model that is shown the whole "
         "crop, as the built-in one is, else loose.",
     )

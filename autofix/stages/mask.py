@@ -48,7 +48,7 @@ def mask(region: Region, size_wh: tuple[int, int], settings: Mask) -> Region:
 def merge(
     regions: Sequence[Region], size_wh: tuple[int, int], settings: Mask
 ) -> tuple[Region, ...]:
-    """All that is to be repainted as one Region, in the place of the first; the others skipped.
+    """All that is to be inpainted as one Region, in the place of the first; the others skipped.
 
     merge: through the union of the shapes; its detection is the first with the box around them
     all and their best score. merge-invert: through everything but the union, its box the whole

@@ -16,13 +16,13 @@ def strength_of(
     detection: Detection,
     picture_wh: tuple[int, int],
     settings: Inpaint,
-    facts: ModelInfo,
+    info: ModelInfo,
     *,
     cycle: int = 0,
 ) -> float:
-    """The strength, 0..1, at which a thing is repainted in a cycle (from 0).
+    """The strength, 0..1, at which a thing is inpainted in a cycle (from 0).
 
-    "auto" is what the engine's facts say of a thing of this size. With `dynamic_power` p it is
+    "auto" is what the model info says of a thing of this size. With `dynamic_power` p it is
     multiplied by (1 - box area / picture area)^p, ADetailer's dynamic denoising, whose result is
     not bounded there.
     """
@@ -31,7 +31,7 @@ def strength_of(
         strength = given[min(cycle, len(given) - 1)]
     elif given == "auto":
         side = min(detection.width, detection.height)
-        strength = round(round(tuned_strength(facts.tuned, side) / GRID) * GRID, 2)
+        strength = round(round(tuned_strength(info.tuned, side) / GRID) * GRID, 2)
     else:
         strength = float(given)
     if settings.dynamic_power:
