@@ -6,6 +6,7 @@ import email
 import email.policy
 import io
 import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -287,6 +288,39 @@ def test_too_large_picture_is_413_and_not_read_to_its_end():
 
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         assert client.post("/fix", content=endless(), headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("token", "header", "size", "code"),
+    [
+        ("right-token", b"", 1000, b"401"),
+        ("", b"Origin: https://evil.example\r\n", 1000, b"403"),
+        ("", b"", 10**9, b"413"),
+    ],
+)
+def test_body_of_a_refused_request_is_not_read(token, header, size, code):
+    with (
+        served(make_app(fake_pipeline(), token=token)) as home,
+        socket.create_connection(("127.0.0.1", int(home.rpartition(":")[2])), 30) as caller,
+    ):
+        caller.sendall(
+            b"POST /fix HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n"
+            + header
+            + f"Content-Length: {size}\r\n\r\n".encode()
+        )
+        assert caller.recv(1000).startswith(b"HTTP/1.1 " + code)
+
+
+def test_form_in_the_schema_has_its_parts_and_their_descriptions(client):
+    schema = client.get("/openapi.json").json()
+    content = schema["paths"]["/fix"]["post"]["requestBody"]["content"]
+    form = schema["components"]["schemas"][
+        content["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]
+    ]
+    assert form["required"] == ["picture"]
+    assert "PNG" in form["properties"]["picture"]["description"]
+    assert "inpaint.strength" in form["properties"]["recipe"]["description"]
 
 
 def test_health_metrics_and_the_page(client):
