@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from autofix.engines.base import LOADING, Engine, ModelInfo, cancellations_of, owns_memory
+from autofix.engines.devices import device_and_dtype
 from autofix.engines.locate import Source, resolve
 from autofix.engines.null import NullEngine
 from autofix.engines.resilient import Resilient
@@ -129,6 +130,8 @@ class Toolbox:
 
     def check(self) -> None:
         """Raises UsageError where the model cannot obey the recipe. Loads no weights."""
+        if self.recipe.device.name not in ("auto", "cpu"):
+            device_and_dtype(self.recipe.device)  # else a run without faces would not miss it
         self._weightless_engine.check(self.recipe)
 
     @property
@@ -223,8 +226,6 @@ class Toolbox:
 
     @property
     def _on_cpu(self) -> bool:
-        from autofix.engines.devices import device_and_dtype
-
         if self.recipe.model.name == "null" or self._pipe is not None:
             return True
         return device_and_dtype(self.recipe.device)[0].startswith("cpu")
@@ -244,8 +245,6 @@ class Toolbox:
             return self._detectors or tuple(map(self._open_detector, self.recipe.detect.detectors))
 
     def _open_upscaler(self, path: Path) -> Upscaler:
-        from autofix.engines.devices import device_and_dtype
-
         device = device_and_dtype(self.recipe.device)[0]
         return Upscaler(path, device=device, trust_pickle=self.recipe.model.trust_pickle)
 
