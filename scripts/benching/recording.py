@@ -73,20 +73,20 @@ class Recorder:
     def recording(self) -> Iterator[Recorder]:
         """Record whatever is called inside."""
         originals = [(kind, name, getattr(kind, name)) for _, kind, name in METHODS]
-        repaint = DiffusionEngine.repaint
+        inpaint = DiffusionEngine.inpaint
         for part, kind, name in METHODS:
             setattr(kind, name, self._watched(part, name, getattr(kind, name)))
 
-        @functools.wraps(repaint)
+        @functools.wraps(inpaint)
         def counted(engine: DiffusionEngine, crops: Any, *args: Any, **more: Any) -> Any:
             self.wanted += len({id(crop) for crop in crops})
-            return repaint(engine, crops, *args, **more)
+            return inpaint(engine, crops, *args, **more)
 
-        setattr(DiffusionEngine, "repaint", counted)  # noqa: B010, mypy wants it so
+        setattr(DiffusionEngine, "inpaint", counted)  # noqa: B010, mypy wants it so
         try:
             yield self
         finally:
-            setattr(DiffusionEngine, "repaint", repaint)  # noqa: B010
+            setattr(DiffusionEngine, "inpaint", inpaint)  # noqa: B010
             for kind, name, original in originals:
                 setattr(kind, name, original)
 

@@ -75,24 +75,24 @@ class PlainLoop:
 
     def __init__(self, recipe: Recipe, toolbox: Toolbox) -> None:
         self._toolbox = toolbox.for_recipe(recipe)
-        settings, facts = recipe.inpaint, self._toolbox.info
-        folder = diffusers_folder(settings.model)
+        sampling, info = recipe.sampling, self._toolbox.info
+        folder = diffusers_folder(recipe.model.name)
         own = read_own(folder)
-        named = settings.sampler != "auto" or own.get("sampler")
-        sampler = facts.sampler if settings.sampler == "auto" else settings.sampler
+        named = sampling.sampler != "auto" or own.get("sampler")
+        sampler = info.sampler if sampling.sampler == "auto" else sampling.sampler
         self._pipe = sequential.load(
-            folder, *device_and_dtype(settings), partial(scheduler, sampler) if named else None
+            folder, *device_and_dtype(recipe.device), partial(scheduler, sampler) if named else None
         )
-        cfg = facts.cfg if settings.cfg == "auto" else settings.cfg
+        cfg = info.cfg if sampling.cfg == "auto" else sampling.cfg
         self._prompts = sequential.encode(
-            self._pipe, settings.prompt, settings.negative_prompt, cfg
+            self._pipe, recipe.prompt.positive, recipe.prompt.negative, cfg
         )
         size = recipe.crop.size
         self._settings = sequential.Settings(
-            size=facts.size.native if size == "auto" else size[0],
-            steps=facts.steps if settings.steps == "auto" else settings.steps,
-            strength=lambda face, size_wh: strength_of(face, size_wh, settings, facts),
-            padding=facts.padding.px,
+            size=info.size.native if size == "auto" else size[0],
+            steps=info.steps if sampling.steps == "auto" else sampling.steps,
+            strength=lambda face, size_wh: strength_of(face, size_wh, recipe.inpaint, info),
+            padding=info.padding.px,
             seed=0 if recipe.seed == "auto" else recipe.seed,
             whole_crop=own.get("conditioning") == "crop",
             coarse_sigma=float(own.get("coarse_from_crop", 0)),

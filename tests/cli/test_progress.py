@@ -74,7 +74,7 @@ def test_the_time_is_told_by_stage(monkeypatch):
     timing = Timing()
     timing.seconds["inpaint"] = 6.0
     timing.seconds["detect"] = 1.5
-    monkeypatch.setattr(Timing, "wall", property(lambda self: 8.0))
+    monkeypatch.setattr(Timing, "wall_seconds", property(lambda self: 8.0))
     assert where_time_went(timing, 16) == (
         "time: 8.0 s, 2.00 faces/s; at once: decode 0.0, detect 1.5, crop 0.0, inpaint 6.0, "
         "check 0.0, blend 0.0, encode 0.0 s; model idle 25 %"

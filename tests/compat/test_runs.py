@@ -23,7 +23,7 @@ FACE = (20, 16, 44, 40)
 
 def test_defect_13_a_detector_is_opened_once_for_all_pictures_and_passes():
     first, second = (
-        load_recipe("face").override({"passes": [{}, {"inpaint": {"strength": 0.2}}]}).each
+        load_recipe("face").override({"passes": [{}, {"inpaint": {"strength": 0.2}}]}).each_pass
     )
     with Toolbox(first) as toolbox:
         lent = []
