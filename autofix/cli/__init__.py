@@ -73,7 +73,7 @@ def _run_command() -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what is finished is safe, the same command goes on", err=True)
-        _exit_without_threads(130)
+        exit_without_threads(130)
         return 130
     except (AutofixError, ImportError, OSError) as error:
         from autofix.cli.doctor import missing_library
@@ -85,7 +85,7 @@ def _run_command() -> int:
         return error.exit_code if isinstance(error, AutofixError) else 2
 
 
-def _exit_without_threads(code: int) -> None:
+def exit_without_threads(code: int) -> None:
     """Exit at once if one of our threads still runs: Python would wait for it."""
     if any(thread.name.startswith("autofix-") for thread in threading.enumerate()):
         sys.stdout.flush()

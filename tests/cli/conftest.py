@@ -14,6 +14,8 @@ def autofix(capsys, monkeypatch):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["autofix", *map(str, arguments)])
+        # It would end this process, where threads of other tests may still run.
+        monkeypatch.setattr("autofix.cli.exit_without_threads", lambda code: None)
         with pytest.raises(SystemExit) as ended:
             main()
         said = capsys.readouterr()
