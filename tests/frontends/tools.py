@@ -25,7 +25,7 @@ def served(app):
     import uvicorn
 
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
         until(lambda: server.started)
@@ -33,3 +33,4 @@ def served(app):
     finally:
         server.should_exit = True
         thread.join(30)
+        assert not thread.is_alive(), "the server does not stop"
