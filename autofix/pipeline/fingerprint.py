@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
+from autofix.engines.diffusion.lora_tags import find_lora, read_tag, split_tags
 from autofix.engines.model_info import identity
 from autofix.errors import ModelError
 from autofix.pipeline.plugins import plugin_identity
@@ -41,6 +41,6 @@ def _named_files(recipe: Recipe) -> Iterator[Path]:
                 yield found
     if (upscaler := Path(recipe.crop.upscaler).expanduser()).is_file():
         yield upscaler
-    for tag in parted(recipe.prompt.positive)[1]:
+    for tag in split_tags(recipe.prompt.positive)[1]:
         with contextlib.suppress(ModelError):
             yield find_lora(read_tag(tag)[0], folders)

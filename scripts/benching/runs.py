@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from autofix.engines.devices import device_and_dtype
-from autofix.engines.diffusion.samplers import scheduler
+from autofix.engines.diffusion.samplers import make_scheduler
 from autofix.engines.model_info import read_own
 from autofix.frontends.files.batch import Batch, Destination
 from autofix.imagefiles.files import find
@@ -81,7 +81,7 @@ class PlainLoop:
         named = sampling.sampler != "auto" or own.get("sampler")
         sampler = info.sampler if sampling.sampler == "auto" else sampling.sampler
         self._pipe = sequential.load(
-            folder, *device_and_dtype(recipe.device), partial(scheduler, sampler) if named else None
+            folder, *device_and_dtype(recipe.device), partial(make_scheduler, sampler) if named else None
         )
         cfg = info.cfg if sampling.cfg == "auto" else sampling.cfg
         self._prompts = sequential.encode(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autofix.engines.diffusion.masked_content import touched
+from autofix.engines.diffusion.masked_content import touched_mask
 from autofix.frontends.files.batch import Destination
 from autofix.imagefiles.files import find
 from autofix.pipeline.toolbox import Toolbox
@@ -46,7 +46,7 @@ def test_defect_19_whatever_the_soft_mask_touches_is_repainted():
     values = np.zeros((16, 16), np.uint8)
     values[4:12, 4:12] = 1
     values[6:10, 6:10] = 255
-    assert np.array_equal(touched(values) > 0, values > 0)
+    assert np.array_equal(touched_mask(values) > 0, values > 0)
 
 
 def test_defect_20_one_value_that_is_not_a_number_refuses_the_patch():

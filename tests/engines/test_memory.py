@@ -230,20 +230,20 @@ def test_convolutions_are_channels_last_and_tf32_is_for_cuda_alone(monkeypatch):
 def test_a_higher_precision_is_a_gain_only_where_something_is_in_half(folders):
     settings = Recipe(device={"dtype": "float16"})
     engines = {kind: DiffusionEngine(folders[kind], settings) for kind in ("sd", "sdxl")}
-    sd, sdxl = (engine._loaded() for engine in engines.values())
+    sd, sdxl = (engine.load() for engine in engines.values())
     assert [gains(sd, precision) for precision in ("vae", "float32")] == [True, True]
     # SDXL's pipeline puts a VAE that says so into float32 by itself.
     assert [gains(sdxl, precision) for precision in ("vae", "float32")] == [False, True]
     assert engines["sd"].with_precision("vae")
-    assert engines["sd"]._loaded().vae.dtype == torch.float32
-    assert engines["sd"]._loaded().unet.dtype == torch.float16
+    assert engines["sd"].load().vae.dtype == torch.float32
+    assert engines["sd"].load().unet.dtype == torch.float16
     assert engines["sd"].with_precision("float32")
-    assert engines["sd"]._loaded().unet.dtype == torch.float32
+    assert engines["sd"].load().unet.dtype == torch.float32
     assert not engines["sd"].with_precision("float32")
     assert engines["sd"].with_precision("own")
-    assert engines["sd"]._loaded().vae.dtype == torch.float16
+    assert engines["sd"].load().vae.dtype == torch.float16
     full = DiffusionEngine(folders["sd"], Recipe())
-    full._loaded()
+    full.load()
     assert not full.with_precision("vae")
     assert not full.with_precision("float32")
 
@@ -262,11 +262,11 @@ def test_an_engine_steps_down_to_the_last_rung(folders, offloading):
 
 
 def test_an_attached_pipeline_is_left_as_its_owner_made_it(folders):
-    pipe = DiffusionEngine(folders["sd"], Recipe(device={"dtype": "float16"}))._loaded()
+    pipe = DiffusionEngine(folders["sd"], Recipe(device={"dtype": "float16"})).load()
     engine = PipelineEngine(pipe, Recipe(device={"vram": "min"}))
     assert not engine.with_precision("float32")
     assert engine.step_down() == ""
-    assert engine._loaded().unet is pipe.unet
+    assert engine.load().unet is pipe.unet
     assert (pipe.unet.dtype, pipe.vae.use_tiling) == (torch.float16, False)
 
 

@@ -109,7 +109,7 @@ def test_memory_holds_one_copy_of_the_weights(load, attach, kind):
     before = pointers(pipe)
     call(attach(pipe), 1)
     engine = engine_of(pipe)
-    inpainting = engine._loaded()
+    inpainting = engine.load()
     assert "Inpaint" in type(inpainting).__name__
     assert pointers(inpainting) == before == pointers(pipe)
     assert inpainting.scheduler is not pipe.scheduler
@@ -295,13 +295,13 @@ def test_to_diffusers_and_to_people_it_is_the_pipeline_it_was(load, attach, tmp_
 def test_changes_to_the_pipeline_hold_for_the_fix(load, attach):
     pipe = attach(load())
     engine = engine_of(pipe)
-    assert type(engine._loaded().scheduler) is DDIMScheduler
-    made = engine._loaded()
-    assert engine._loaded() is made  # nothing changed
+    assert type(engine.load().scheduler) is DDIMScheduler
+    made = engine.load()
+    assert engine.load() is made  # nothing changed
     pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
-    assert type(engine._loaded().scheduler) is EulerDiscreteScheduler
+    assert type(engine.load().scheduler) is EulerDiscreteScheduler
     pipe.vae = load().vae
-    assert engine._loaded().vae is pipe.vae
+    assert engine.load().vae is pipe.vae
     assert call(pipe, 1).outcomes[0].changed
 
 

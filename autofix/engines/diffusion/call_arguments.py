@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def asked(
+def call_arguments(
     pipe: Any, prompts: Sequence[str], negatives: Sequence[str] | None, cfg: float
 ) -> dict[str, Any]:
     """Prompts and CFG scale as this pipeline takes them; what it does not take is left out.

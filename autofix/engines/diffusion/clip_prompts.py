@@ -84,7 +84,7 @@ def _parts(texts: list[str | None], weights: list[float]) -> list[list[Piece]]:
     return parts
 
 
-def chunked(prompt: str, tokenizer: Any, embeddings: Embeddings | None = None) -> list[Chunk]:
+def prompt_chunks(prompt: str, tokenizer: Any, embeddings: Embeddings | None = None) -> list[Chunk]:
     """The prompt's tokens in chunks, at least one; BREAK begins a new one."""
     inner = embeddings.inner if embeddings else set()
     comma = tokenizer.convert_tokens_to_ids(",</w>")
@@ -93,27 +93,27 @@ def chunked(prompt: str, tokenizer: Any, embeddings: Embeddings | None = None) -
         ids: list[int] = []
         weights: list[float] = []
         for text, weight in part:
-            said = _ids(text, tokenizer, embeddings)
+            said = _token_ids(text, tokenizer, embeddings)
             ids += said
             weights += [weight] * len(said)
         while len(ids) > CHUNK:
-            cut = _cut(ids, comma, inner)
+            cut = _first_chunk_length(ids, comma, inner)
             chunks.append((ids[:cut], weights[:cut]))
             ids, weights = ids[cut:], weights[cut:]
         chunks.append((ids, weights))
     return chunks[:-1] if len(chunks) > 1 and not chunks[-1][0] else chunks
 
 
-def _ids(text: str, tokenizer: Any, embeddings: Embeddings | None) -> list[int]:
+def _token_ids(text: str, tokenizer: Any, embeddings: Embeddings | None) -> list[int]:
     ids: list[int] = []
-    for piece in embeddings.parted(text) if embeddings else [text]:
+    for piece in embeddings.split_names(text) if embeddings else [text]:
         if isinstance(piece, str):
             piece = tokenizer(piece, add_special_tokens=False, truncation=False).input_ids
         ids += piece
     return ids
 
 
-def _cut(ids: list[int], comma: int, inner: set[int]) -> int:
+def _first_chunk_length(ids: list[int], comma: int, inner: set[int]) -> int:
     """How many tokens the first chunk takes: all that fit, or those up to a comma near its end.
 
     An embedding stays whole, unless it is longer than a chunk.
@@ -129,7 +129,7 @@ def _cut(ids: list[int], comma: int, inner: set[int]) -> int:
 
 def reads_clip(pipe: Any) -> bool:
     """Whether the pipeline's prompts go through CLIP alone, as those of SD 1.x, 2.x and SDXL do."""
-    encoders = [encoder for _, encoder in _encoders(pipe)]
+    encoders = [encoder for _, encoder in _clip_encoders(pipe)]
     return (
         hasattr(pipe, "unet")
         and bool(encoders)
@@ -139,11 +139,13 @@ def reads_clip(pipe: Any) -> bool:
 
 def embeddings_for(pipe: Any, *, trust_pickle: bool) -> Embeddings:
     """The user's embeddings, for a pipeline whose prompts CLIP alone reads."""
-    widths = [encoder.get_input_embeddings().weight.shape[-1] for _, encoder in _encoders(pipe)]
+    widths = [
+        encoder.get_input_embeddings().weight.shape[-1] for _, encoder in _clip_encoders(pipe)
+    ]
     return Embeddings(widths, trust_pickle=trust_pickle)
 
 
-def _encoders(pipe: Any) -> list[tuple[Any, Any]]:
+def _clip_encoders(pipe: Any) -> list[tuple[Any, Any]]:
     """Each tokenizer with its text encoder."""
     pairs = [
         (getattr(pipe, f"tokenizer{number}", None), getattr(pipe, f"text_encoder{number}", None))
@@ -169,11 +171,11 @@ class PromptEncoder:
     ) -> None:
         """`embeddings` are words with vectors of their own, beside those that the pipeline has."""
         self._pipe = pipe
-        self._encode = functools.lru_cache(remembered)(
-            lambda prompt, skip, loras: _encode(pipe, embeddings, prompt, skip)
+        self._encode_prompt = functools.lru_cache(remembered)(
+            lambda prompt, skip, loras: _encode_prompt(pipe, embeddings, prompt, skip)
         )
 
-    def arguments(
+    def prompt_arguments(
         self, prompt: str, negative: str | None, *, skip: int = 1, loras: Loras = ()
     ) -> dict[str, Any]:
         """What the pipeline takes in place of one prompt and its negative prompt, if there is one.
@@ -185,20 +187,20 @@ class PromptEncoder:
 
         read = tuple((lora.path, lora.te) for lora in loras if lora.te)
         texts = {"": prompt} if negative is None else {"": prompt, "negative_": negative}
-        encoded = {name: self._encode(text, skip, read) for name, text in texts.items()}
+        encoded = {name: self._encode_prompt(text, skip, read) for name, text in texts.items()}
         chunks = max(len(embeds) for embeds, _ in encoded.values())
         arguments = {}
         for name, (embeds, pooled) in encoded.items():
             zero = name and not negative and self._zeroes_empty
             if missing := chunks - len(embeds):
-                embeds = torch.cat([embeds, *[self._encode("", skip, read)[0]] * missing])
+                embeds = torch.cat([embeds, *[self._encode_prompt("", skip, read)[0]] * missing])
             embeds = embeds.flatten(0, 1)[None]
             arguments[f"{name}prompt_embeds"] = embeds * 0 if zero else embeds
             if _is_xl(self._pipe):
                 arguments[f"{name}pooled_prompt_embeds"] = pooled * 0 if zero else pooled
         return arguments
 
-    def batches(
+    def batch_arguments(
         self,
         prompts: Sequence[str],
         negatives: Sequence[str] | None,
@@ -215,7 +217,7 @@ class PromptEncoder:
         groups: dict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         for place, prompt in enumerate(prompts):
             negative = None if negatives is None else negatives[place]
-            arguments = self.arguments(prompt, negative, skip=skip, loras=loras)
+            arguments = self.prompt_arguments(prompt, negative, skip=skip, loras=loras)
             groups[arguments["prompt_embeds"].shape[1]].append((place, arguments))
         for group in groups.values():
             places, each = zip(*group, strict=True)
@@ -228,29 +230,33 @@ class PromptEncoder:
         return bool(getattr(self._pipe.config, "force_zeros_for_empty_prompt", False))
 
 
-def _encode(pipe: Any, embeddings: Embeddings | None, prompt: str, skip: int) -> tuple[Any, Any]:
+def _encode_prompt(
+    pipe: Any, embeddings: Embeddings | None, prompt: str, skip: int
+) -> tuple[Any, Any]:
     """The embeddings, chunks x 77 x width, and SDXL's pooled one of the first chunk, else None."""
     import torch
 
     widths, pooled = [], None
     is_xl = _is_xl(pipe)
-    for number, (tokenizer, encoder) in enumerate(_encoders(pipe)):
+    for number, (tokenizer, encoder) in enumerate(_clip_encoders(pipe)):
         text = pipe.maybe_convert_prompt(prompt, tokenizer)  # the pipeline's own textual inversion
-        chunks = chunked(text, tokenizer, embeddings)
-        framed = [_framed(ids, tokenizer) for ids, _ in chunks]
-        filled = embeddings.filled(encoder, number, framed) if embeddings else nullcontext(framed)
+        chunks = prompt_chunks(text, tokenizer, embeddings)
+        framed = [_frame_chunk(ids, tokenizer) for ids, _ in chunks]
+        filled = (
+            embeddings.place_vectors(encoder, number, framed) if embeddings else nullcontext(framed)
+        )
         with filled as plain:
             ids = torch.tensor(plain, device=pipe._execution_device)
             answer = encoder(ids, output_hidden_states=True)
         if is_xl and answer[0].ndim == 2:
             pooled = answer[0][:1]
-        hidden = answer.hidden_states[-2] if is_xl else _last(encoder, answer, skip)
+        hidden = answer.hidden_states[-2] if is_xl else _last_hidden(encoder, answer, skip)
         parts = zip(hidden, chunks, strict=True)
-        widths.append(torch.stack([_weighted(part, weights) for part, (_, weights) in parts]))
+        widths.append(torch.stack([weigh_tokens(part, weights) for part, (_, weights) in parts]))
     return torch.cat(widths, dim=-1), pooled
 
 
-def _last(encoder: Any, answer: Any, skip: int) -> Any:
+def _last_hidden(encoder: Any, answer: Any, skip: int) -> Any:
     """The hidden states of the last layer but `skip` - 1, normalised as the last one's are.
 
     OpenCLIP (SD 2.x) comes without the layers that are to be skipped: known by its activation.
@@ -261,13 +267,13 @@ def _last(encoder: Any, answer: Any, skip: int) -> Any:
     return norm(answer.hidden_states[-min(skip, len(answer.hidden_states))])
 
 
-def _framed(ids: list[int], tokenizer: Any) -> list[int]:
+def _frame_chunk(ids: list[int], tokenizer: Any) -> list[int]:
     """A chunk's 77 tokens: start, its own, end, and padding."""
     framed = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
     return framed + [tokenizer.pad_token_id] * (CHUNK + 2 - len(framed))
 
 
-def _weighted(hidden: Any, weights: list[float]) -> Any:
+def weigh_tokens(hidden: Any, weights: list[float]) -> Any:
     """One chunk's 77 x width with its tokens multiplied by their weights and its mean restored.
 
     A1111's emphasis "Original". Where the mean is so near to 0 that it changes its sign, it

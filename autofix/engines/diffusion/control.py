@@ -50,13 +50,13 @@ class ControlNets:
                     "take inpaint.control out, or another --model",
                 )
             check_module(control)
-            path = self._path(control.model)
+            path = self._find_path(control.model)
             if not path.is_dir():
                 check_kind(path, trust_pickle=recipe.model.trust_pickle)
             self._checked.add(control)
 
     @contextlib.contextmanager
-    def steering(self, pipe: Any, crops: Sequence[Crop], recipe: Recipe) -> Iterator[None]:
+    def apply_controlnets(self, pipe: Any, crops: Sequence[Crop], recipe: Recipe) -> Iterator[None]:
         """While this lasts, the ControlNets steer the pipeline's UNet in repainting these crops.
 
         They are asked before each of its steps and what they say is handed to it, so that any
@@ -67,14 +67,16 @@ class ControlNets:
         if not acting:
             yield
             return
-        nets = [self._net(control, pipe, recipe) for control in acting]
-        images = [_batch([control_image(crop, control) for crop in crops]) for control in acting]
+        nets = [self._placed_net(control, pipe, recipe) for control in acting]
+        images = [
+            _stack_images([control_image(crop, control) for crop in crops]) for control in acting
+        ]
         numbers = itertools.count()
 
         def ask(unet: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
             share = next(numbers) / pipe.num_timesteps
             answers = [
-                _answer(net, control, image, args, given)
+                _residuals_of(net, control, image, args, given)
                 for net, control, image in zip(nets, acting, images, strict=True)
                 if control.start <= share <= control.end
             ]
@@ -100,7 +102,7 @@ class ControlNets:
         """Drop the weights; a later use would load them again."""
         self._nets.clear()
 
-    def _path(self, name: str) -> Path:
+    def _find_path(self, name: str) -> Path:
         if name not in self._paths:
             folders = model_folders()
             found = folders.path_or_model("controlnet", name) or folders.find_model(
@@ -109,9 +111,9 @@ class ControlNets:
             self._paths[name] = found
         return self._paths[name]
 
-    def _net(self, control: Control, pipe: Any, recipe: Recipe) -> Any:
+    def _placed_net(self, control: Control, pipe: Any, recipe: Recipe) -> Any:
         """The ControlNet where the UNet works, in its precision."""
-        path, unet, device = self._path(control.model), pipe.unet, pipe._execution_device
+        path, unet, device = self._find_path(control.model), pipe.unet, pipe._execution_device
         if not self._warned and unet.config.in_channels != unet.config.out_channels:
             self._warned = True
             logging.getLogger("autofix").warning(
@@ -127,11 +129,11 @@ class ControlNets:
 
                 cpu_offload(net.to(unet.dtype), device)
         net = self._nets[path]
-        _kind(net, control)
+        _union_kind(net, control)
         return net if by_layers else net.to(device, unet.dtype)
 
 
-def _answer(
+def _residuals_of(
     net: Any, control: Control, image: Any, args: tuple[Any, ...], given: Mapping[str, Any]
 ) -> Any:
     """What one ControlNet adds to the UNet: residuals of its down blocks, and of its middle."""
@@ -140,7 +142,7 @@ def _answer(
     sample = sample[:, : net.config.in_channels]  # without an inpainting model's mask
     shown = image.to(sample).repeat(rows, 1, 1, 1)
     more: dict[str, Any] = {"controlnet_cond": shown}
-    if (kind := _kind(net, control)) is not None:
+    if (kind := _union_kind(net, control)) is not None:
         kinds = sample.new_zeros(len(sample), net.config.num_control_type)
         kinds[:, kind] = 1
         more = {"controlnet_cond": [shown], "control_type": kinds, "control_type_idx": [kind]}
@@ -155,7 +157,7 @@ def _answer(
     )
 
 
-def _kind(net: Any, control: Control) -> int | None:
+def _union_kind(net: Any, control: Control) -> int | None:
     """The number of the control's kind, for a union ControlNet. Raises ModelError."""
     if "num_control_type" not in net.config:
         return None
@@ -169,7 +171,7 @@ def _kind(net: Any, control: Control) -> int | None:
     return kind
 
 
-def _batch(images: Sequence[Any]) -> Any:
+def _stack_images(images: Sequence[Any]) -> Any:
     """B x 3 x height x width."""
     import torch
 

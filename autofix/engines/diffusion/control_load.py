@@ -24,7 +24,7 @@ _FIRST = {
 def load_controlnet(path: Path, unet: Any, recipe: Recipe) -> Any:
     """A ControlNet of the UNet's family, on the CPU in the file's precision. Raises ModelError."""
     try:
-        net = (_of_folder if path.is_dir() else _of_file)(path, unet, recipe)
+        net = (_load_folder if path.is_dir() else _load_file)(path, unet, recipe)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, TypeError) as error:
         raise ModelError(
             f"the ControlNet {path.name!r} cannot be loaded: {str(error).splitlines()[0]}",
@@ -33,7 +33,7 @@ def load_controlnet(path: Path, unet: Any, recipe: Recipe) -> Any:
     return net.eval()
 
 
-def _of_folder(path: Path, unet: Any, recipe: Recipe) -> Any:
+def _load_folder(path: Path, unet: Any, recipe: Recipe) -> Any:
     import diffusers
 
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -52,7 +52,7 @@ def _of_folder(path: Path, unet: Any, recipe: Recipe) -> Any:
     )
 
 
-def _of_file(path: Path, unet: Any, recipe: Recipe) -> Any:
+def _load_file(path: Path, unet: Any, recipe: Recipe) -> Any:
     import diffusers
     import torch
     from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
@@ -66,7 +66,7 @@ def _of_file(path: Path, unet: Any, recipe: Recipe) -> Any:
     _check_width(path, state[keys[0]].shape[1] if keys else None, unet)
     union = "task_embedding" in state
     kind = diffusers.ControlNetUnionModel if union else diffusers.ControlNetModel
-    config = {**unet.config, **_shaped(state)}
+    config = {**unet.config, **_config_from_shapes(state)}
     known = inspect.signature(kind.__init__).parameters
     with torch.device("meta"):
         net = kind(**{key: value for key, value in config.items() if key in known})
@@ -74,16 +74,16 @@ def _of_file(path: Path, unet: Any, recipe: Recipe) -> Any:
     return net
 
 
-def _shaped(state: Mapping[str, Any]) -> dict[str, Any]:
+def _config_from_shapes(state: Mapping[str, Any]) -> dict[str, Any]:
     """What the weights say of the ControlNet's config; the rest is the UNet's, whose copy it is."""
     blocks = [
         f"down_blocks.{n}." for n in range(9) if f"down_blocks.{n}.resnets.0.conv1.weight" in state
     ]
     attending = [any(key.startswith(f"{b}attentions") for key in state) for b in blocks]
     middle = any(key.startswith("mid_block.attentions") for key in state)
-    depths = [_count(state, f"{b}attentions.0.transformer_blocks.") for b in blocks]
+    depths = [_count_blocks(state, f"{b}attentions.0.transformer_blocks.") for b in blocks]
     if not attending[-1]:  # then the last number is that of the middle
-        depths[-1] = _count(state, "mid_block.attentions.0.transformer_blocks.")
+        depths[-1] = _count_blocks(state, "mid_block.attentions.0.transformer_blocks.")
     embedding = "controlnet_cond_embedding."
     reading = [f"{embedding}conv_in.weight"]
     reading += [f"{embedding}blocks.{n}.weight" for n in range(1, 20, 2)]
@@ -106,13 +106,15 @@ def _shaped(state: Mapping[str, Any]) -> dict[str, Any]:
         shaped |= {
             "num_control_type": kinds,
             "num_trans_channel": width,
-            "num_trans_layer": _count(state, "transformer_layes."),  # diffusers' own spelling
+            "num_trans_layer": _count_blocks(
+                state, "transformer_layes."
+            ),  # diffusers' own spelling
             "num_proj_channel": width,
         }
     return shaped
 
 
-def _count(state: Mapping[str, Any], start: str) -> int:
+def _count_blocks(state: Mapping[str, Any], start: str) -> int:
     """How many numbers follow this start of a name."""
     return len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
 

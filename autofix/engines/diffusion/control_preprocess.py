@@ -87,7 +87,7 @@ def check_module(control: Control) -> None:
     """Raises RecipeError as `module_of` does, ModelError where its package or files are missing."""
     module = module_of(control)
     if module in _DETECTORS:
-        _found(module)
+        _find_detector(module)
 
 
 def control_image(crop: Crop, control: Control) -> Image:
@@ -97,28 +97,28 @@ def control_image(crop: Crop, control: Control) -> Image:
     """
     module = module_of(control)
     if module in _DETECTORS:
-        return _detected(crop, module)
+        return _run_detector(crop, module)
     if module == "canny":
-        return _edges(crop, control)
+        return _draw_edges(crop, control)
     if module == "tile_resample" and control.down_sampling > 1:
-        return _resampled(crop, control.down_sampling)
+        return _resample_crop(crop, control.down_sampling)
     image = crop.pixels.astype(np.float32) / np.float32(255)
     if module.startswith("inpaint"):
         image[crop.mask > 127] = -1
     return image
 
 
-def _resampled(crop: Crop, times: float) -> Image:
+def _resample_crop(crop: Crop, times: float) -> Image:
     """Made so many times smaller by area, then cubic back, as the extension does."""
     import cv2
 
     high, wide = crop.mask.shape
     small_wh = (max(1, int(wide / times)), max(1, int(high / times)))
     small = cv2.resize(crop.pixels, small_wh, interpolation=cv2.INTER_AREA)
-    return _scaled(small, crop, cv2.INTER_CUBIC)
+    return _resize_to_crop(small, crop, cv2.INTER_CUBIC)
 
 
-def _edges(crop: Crop, control: Control) -> Image:
+def _draw_edges(crop: Crop, control: Control) -> Image:
     """White on black."""
     import cv2
 
@@ -126,11 +126,11 @@ def _edges(crop: Crop, control: Control) -> Image:
     return np.repeat(edges[..., None], 3, axis=2).astype(np.float32) / np.float32(255)
 
 
-def _detected(crop: Crop, module: str) -> Image:
+def _run_detector(crop: Crop, module: str) -> Image:
     """What a detector of controlnet-aux draws, at its own size near the working size."""
     import cv2
 
-    detector, how = _detector(module), _DETECTORS[module][2]
+    detector, how = _load_detector(module), _DETECTORS[module][2]
     side = min(crop.mask.shape)
     try:
         drawn = detector(
@@ -140,10 +140,10 @@ def _detected(crop: Crop, module: str) -> Image:
         raise EngineError(
             f"the control module {module!r} failed: {error}", "set another module, or none"
         ) from error
-    return _scaled(np.asarray(drawn), crop, cv2.INTER_LINEAR)
+    return _resize_to_crop(np.asarray(drawn), crop, cv2.INTER_LINEAR)
 
 
-def _scaled(image: NDArray[np.uint8], crop: Crop, how: int) -> Image:
+def _resize_to_crop(image: NDArray[np.uint8], crop: Crop, how: int) -> Image:
     import cv2
 
     scaled = np.asarray(cv2.resize(image, crop.mask.shape[::-1], interpolation=how), np.float32)
@@ -151,13 +151,13 @@ def _scaled(image: NDArray[np.uint8], crop: Crop, how: int) -> Image:
 
 
 @functools.lru_cache(maxsize=2)
-def _detector(module: str) -> Any:
+def _load_detector(module: str) -> Any:
     """Loaded, on the CPU."""
-    kind, folder = _found(module)
+    kind, folder = _find_detector(module)
     return kind.from_pretrained(str(folder))
 
 
-def _found(module: str) -> tuple[Any, Path]:
+def _find_detector(module: str) -> tuple[Any, Path]:
     """A detector's class, and the folder with its files: without one controlnet-aux downloads."""
     name, files, _ = _DETECTORS[module]
     try:

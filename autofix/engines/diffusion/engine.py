@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from autofix.engines.base import LOADING, ModelInfo
 from autofix.engines.checkpoints.families import sniff
 from autofix.engines.devices import PRECISIONS, Precision, device_and_dtype, gains, settle
-from autofix.engines.diffusion.call_arguments import asked
+from autofix.engines.diffusion.call_arguments import call_arguments
 from autofix.engines.diffusion.clip_prompts import PromptEncoder, embeddings_for, reads_clip
 from autofix.engines.diffusion.control import ControlNets
-from autofix.engines.diffusion.guidance import check_guidance, sparing
-from autofix.engines.diffusion.inputs import begin
-from autofix.engines.diffusion.load import load
+from autofix.engines.diffusion.guidance import check_guidance, skip_negative_prompt
+from autofix.engines.diffusion.inputs import pipeline_inputs
+from autofix.engines.diffusion.load import load_pipeline
 from autofix.engines.diffusion.lora import LoraSwitch
-from autofix.engines.diffusion.lora_tags import check_loras, parted
-from autofix.engines.diffusion.samplers import check_sampler, scheduler
-from autofix.engines.diffusion.steps import following, plan_of
+from autofix.engines.diffusion.lora_tags import check_loras, split_tags
+from autofix.engines.diffusion.samplers import check_sampler, make_scheduler
+from autofix.engines.diffusion.steps import apply_step_plan, plan_of
 from autofix.engines.diffusion.vae import find_vae, put_vae, with_vae
 from autofix.engines.locate import Source
 from autofix.engines.memory import in_words, lighter
@@ -85,7 +85,7 @@ class DiffusionEngine:
 
     def check(self, recipe: Recipe) -> None:
         """See `Engine.check`."""
-        self._check(recipe)
+        self._check_settings(recipe)
         if self.info.reads_prompt:
             check_loras(recipe.prompt.positive)
 
@@ -97,15 +97,15 @@ class DiffusionEngine:
         """
         import torch
 
-        self._loaded()
-        self._check(recipe)
-        self._take(self._sampler_of(recipe))
+        self.load()
+        self._check_settings(recipe)
+        self._set_sampler(self._sampler_of(recipe))
         recipe = recipe.with_values("device", vram=self._vram)
-        wanted, crops = len(crops), self._filled(crops, recipe)
+        wanted, crops = len(crops), self._pad_batch(crops, recipe)
         patches: dict[int, Patch] = {}
         with torch.inference_mode(), _as_engine_error():
-            for places, prompts in self._alike(crops, recipe):
-                repainted = self._repaint([crops[place] for place in places], prompts, recipe)
+            for places, prompts in self._group_crops(crops, recipe):
+                repainted = self._inpaint_batch([crops[place] for place in places], prompts, recipe)
                 patches |= zip(places, repainted, strict=True)
         self._widths[crops[0].window.size_wh] = len(crops)
         return [patches[place] for place in range(wanted)]
@@ -136,7 +136,7 @@ class DiffusionEngine:
         self._loras = LoraSwitch(None)
         self._control.close()
 
-    def _filled(self, crops: Sequence[Crop], recipe: Recipe) -> list[Crop]:
+    def _pad_batch(self, crops: Sequence[Crop], recipe: Recipe) -> list[Crop]:
         """The crops; compiled, as many as have been painted at once before at this size.
 
         A compiled model is made for one shape: the last crop is repeated to fill a short batch.
@@ -144,7 +144,7 @@ class DiffusionEngine:
         width = self._widths.pop(crops[0].window.size_wh, 0) if recipe.device.compile else 0
         return [*crops, *[crops[-1]] * (width - len(crops))]
 
-    def _repaint(
+    def _inpaint_batch(
         self, crops: Sequence[Crop], prompts: dict[str, Any], recipe: Recipe
     ) -> list[Patch]:
         """One Patch a Crop, in one call of the pipeline."""
@@ -154,13 +154,13 @@ class DiffusionEngine:
         seeds = [crop.region.seed for crop in crops]
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         wide, high = crops[0].window.size_wh
-        start, soft = begin(self._pipe, crops, generators, recipe, whole=self._whole_crop)
-        blending = soft.during(self._pipe.scheduler) if soft else contextlib.nullcontext()
+        start, soft = pipeline_inputs(self._pipe, crops, generators, recipe, whole=self._whole_crop)
+        blending = soft.apply_soft_mask(self._pipe.scheduler) if soft else contextlib.nullcontext()
         with (
             blending,
-            following(self._pipe, plan, recipe.sampling.noise_multiplier) as steps,
-            sparing(self._pipe, recipe.sampling),
-            self._control.steering(self._pipe, crops, recipe),
+            apply_step_plan(self._pipe, plan, recipe.sampling.noise_multiplier) as steps,
+            skip_negative_prompt(self._pipe, recipe.sampling),
+            self._control.apply_controlnets(self._pipe, crops, recipe),
         ):
             answer = self._pipe(
                 **prompts,
@@ -176,7 +176,7 @@ class DiffusionEngine:
         return [
             Patch(
                 crop,
-                self._composed(crop, pixels),
+                self._with_coarse_tones(crop, pixels),
                 seed=seed,
                 strength=crop.region.strength,
                 mask=mask,
@@ -184,7 +184,7 @@ class DiffusionEngine:
             for crop, pixels, seed, mask in zip(crops, values, seeds, masks, strict=True)
         ]
 
-    def _alike(
+    def _group_crops(
         self, crops: Sequence[Crop], recipe: Recipe
     ) -> Iterator[tuple[list[int], dict[str, Any]]]:
         """Crops that can be one batch, by their places, and what the pipeline is told of prompts.
@@ -195,7 +195,9 @@ class DiffusionEngine:
 
         prompts = [crop.region.prompt for crop in crops]
         cfg = self.info.cfg if recipe.sampling.cfg == "auto" else recipe.sampling.cfg
-        unwanted = [parted(crop.region.negative_prompt)[0] for crop in crops] if cfg > 1 else None
+        unwanted = (
+            [split_tags(crop.region.negative_prompt)[0] for crop in crops] if cfg > 1 else None
+        )
         guidance = {"guidance_scale": cfg}
         if not self.info.reads_prompt:
             width = self._pipe.unet.config.cross_attention_dim
@@ -206,16 +208,18 @@ class DiffusionEngine:
             )
             yield list(range(len(crops))), {"prompt_embeds": nothing, "guidance_scale": 1.0}
             return
-        for places, texts, loras in self._loras.activated(prompts, own=recipe.prompt.positive):
+        for places, texts, loras in self._loras.activate_sets(prompts, own=recipe.prompt.positive):
             negatives = unwanted and [unwanted[place] for place in places]
             if self._encoder is None:
-                yield places, asked(self._pipe, texts, negatives, cfg)
+                yield places, call_arguments(self._pipe, texts, negatives, cfg)
                 continue
             skip = recipe.model.clip_skip
-            for group, arguments in self._encoder.batches(texts, negatives, skip=skip, loras=loras):
+            for group, arguments in self._encoder.batch_arguments(
+                texts, negatives, skip=skip, loras=loras
+            ):
                 yield [places[place] for place in group], {**arguments, **guidance}
 
-    def _composed(self, crop: Crop, painted: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _with_coarse_tones(self, crop: Crop, painted: NDArray[np.float32]) -> NDArray[np.float32]:
         """What was painted, as the model's own facts want it joined with the crop."""
         if not self._coarse_sigma:
             return painted
@@ -224,7 +228,7 @@ class DiffusionEngine:
         drift = crop.pixels.astype(np.float32) / np.float32(255) - painted
         return painted + np.asarray(cv2.GaussianBlur(drift, (0, 0), self._coarse_sigma), np.float32)
 
-    def _check(self, recipe: Recipe) -> None:
+    def _check_settings(self, recipe: Recipe) -> None:
         """`check` without a look at the prompt, whose LoRAs may have to be searched for."""
         if sampler := self._sampler_of(recipe):
             check_sampler(sampler, prediction=self.info.prediction)
@@ -250,20 +254,20 @@ class DiffusionEngine:
         """The sampler's name; empty means the scheduler that came with the model."""
         return self._usual_sampler if recipe.sampling.sampler == "auto" else recipe.sampling.sampler
 
-    def _take(self, sampler: str) -> None:
+    def _set_sampler(self, sampler: str) -> None:
         """Denoise by this sampler from now on."""
         if sampler != self._sampler:
             own = self._own_scheduler
-            self._pipe.scheduler = scheduler(sampler, own.config) if sampler else own
+            self._pipe.scheduler = make_scheduler(sampler, own.config) if sampler else own
             self._sampler = sampler
 
-    def _loaded(self) -> Any:
+    def load(self) -> Any:
         if self._pipe is None:
             recipe, precision = self._recipe, self._precision
             if precision == "float32":
                 recipe = recipe.with_values("device", dtype=precision)
             with LOADING:
-                pipe = load(self.source, recipe)
+                pipe = load_pipeline(self.source, recipe)
                 if self._vae:
                     put_vae(pipe, self._vae)
             self._vram = settle(pipe, recipe.device, vram=self._vram, precision=precision)
@@ -293,7 +297,7 @@ class PipelineEngine(DiffusionEngine):
         self._parts: list[Any] = []
         self._has_unet = hasattr(pipe, "unet")
         self._set_up(pipeline_facts(pipe), {}, recipe)
-        self._loaded()
+        self.load()
 
     def with_precision(self, precision: Precision) -> bool:
         """False: the pipeline is its owner's, who chose its precision."""
@@ -303,7 +307,7 @@ class PipelineEngine(DiffusionEngine):
         """Empty: the pipeline is its owner's, who placed it."""
         return ""
 
-    def _loaded(self) -> Any:
+    def load(self) -> Any:
         given = self._given
         parts = [part for name, part in given.components.items() if name != "scheduler"]
         same = len(parts) == len(self._parts) and all(map(operator.is_, parts, self._parts))

@@ -27,7 +27,7 @@ def check_guidance(sampling: Sampling, name: str, *, has_unet: bool) -> None:
 
 
 @contextlib.contextmanager
-def sparing(pipe: Any, sampling: Sampling) -> Iterator[None]:
+def skip_negative_prompt(pipe: Any, sampling: Sampling) -> Iterator[None]:
     """While this lasts the pipeline's UNet is shown the prompts alone at some steps.
 
     With CFG a pipeline gives the UNet 2B rows, negative prompts first. Where guidance is left out
@@ -59,7 +59,9 @@ def sparing(pipe: Any, sampling: Sampling) -> Iterator[None]:
         sample, timestep, *_ = args
         alone = pipe.do_classifier_free_guidance and left_out(timestep)
         done += 1
-        return (_half(args, len(sample)), _half(given, len(sample))) if alone else None
+        return (
+            (_second_half(args, len(sample)), _second_half(given, len(sample))) if alone else None
+        )
 
     def after(unet: Any, args: tuple[Any, ...], answer: Any) -> Any:
         return tuple(each.repeat(2, 1, 1, 1) for each in answer) if alone else None
@@ -84,11 +86,11 @@ def noise_level(scheduler: Any, timestep: Any) -> float:
     return math.exp((below + (at - low) * (above - below)) / 2)
 
 
-def _half(value: Any, rows: int) -> Any:
+def _second_half(value: Any, rows: int) -> Any:
     """The second half of every tensor with so many rows."""
     if isinstance(value, dict):
-        return {key: _half(each, rows) for key, each in value.items()}
+        return {key: _second_half(each, rows) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_half(each, rows) for each in value)
+        return type(value)(_second_half(each, rows) for each in value)
     is_batch = getattr(value, "ndim", 0) > 0 and len(value) == rows
     return value[rows // 2 :] if is_batch else value

@@ -17,9 +17,9 @@ INPAINTING = ("FluxFillPipeline",)
 """Pipelines that inpaint and nothing else, which AutoPipelineForInpainting therefore ignores."""
 
 
-def load(source: Source, recipe: Recipe) -> Any:
+def load_pipeline(source: Source, recipe: Recipe) -> Any:
     """The pipeline, in memory. Raises ModelError."""
-    _quietly()
+    _silence_libraries()
     if source.kind == "checkpoint":
         pipe = load_checkpoint(
             source.path,
@@ -64,7 +64,7 @@ def load_folder(folder: Path, recipe: Recipe) -> Any:
         ) from error
 
 
-def _quietly() -> None:
+def _silence_libraries() -> None:
     """No progress bars and no warnings of the libraries about what is meant so."""
     import transformers
     from diffusers.utils import logging

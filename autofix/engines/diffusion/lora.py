@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autofix.engines.diffusion.lora_load import delete_lora, load_lora, parts
-from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
+from autofix.engines.diffusion.lora_load import adaptable_parts, delete_lora, load_lora
+from autofix.engines.diffusion.lora_tags import find_lora, read_tag, split_tags
 from autofix.errors import ModelError
 from autofix.settings.model_folders import ModelFolders, model_folders
 
@@ -50,7 +50,7 @@ class LoraSwitch:
         self._count = 0
         self._warned: set[str] = set()
 
-    def activated(
+    def activate_sets(
         self, prompts: Sequence[str], *, own: str = ""
     ) -> Iterator[tuple[list[int], list[str], Loras]]:
         """Prompts that name equal sets: their places, their texts without tags, and the set.
@@ -61,52 +61,52 @@ class LoraSwitch:
         """
         groups: dict[Loras, list[tuple[int, str]]] = defaultdict(list)
         for place, prompt in enumerate(prompts):
-            text, tags = parted(prompt)
-            groups[self._wanted(tags, own)].append((place, text))
+            text, tags = split_tags(prompt)
+            groups[self._wanted_loras(tags, own)].append((place, text))
         for loras, group in groups.items():
-            self._activate(loras)
+            self._activate_set(loras)
             places, texts = zip(*group, strict=True)
             yield list(places), list(texts), loras
 
-    def _wanted(self, tags: Iterable[str], own: str) -> Loras:
+    def _wanted_loras(self, tags: Iterable[str], own: str) -> Loras:
         """What the tags ask for, the weights of one file added up, without those of weight 0."""
         weights: dict[Path, tuple[float, float]] = {}
         for tag in tags if self._pipe is not None else ():
             try:
                 name, te, unet = read_tag(tag)
-                path = self._find(name)
-                self._load(path)
+                path = self._find_path(name)
+                self._load_adapter(path)
             except ModelError as error:
                 if tag in own:
                     raise
-                self._warn(tag, error)
+                self._warn_once(tag, error)
             else:
                 before = weights.get(path, (0.0, 0.0))
                 weights[path] = (before[0] + te, before[1] + unet)
         return tuple(Active(path, *both) for path, both in sorted(weights.items()) if any(both))
 
-    def _warn(self, tag: str, error: ModelError) -> None:
+    def _warn_once(self, tag: str, error: ModelError) -> None:
         if tag not in self._warned:
             self._warned.add(tag)
             _log.warning("%s is left out: %s", tag, error)
 
-    def _find(self, name: str) -> Path:
+    def _find_path(self, name: str) -> Path:
         if name not in self._paths:
             if self._folders is None:
                 self._folders = model_folders()
             try:
                 self._paths[name] = find_lora(name, self._folders)
             except ModelError as error:
-                self._paths[name] = _again(error)
+                self._paths[name] = _without_traceback(error)
         found = self._paths[name]
         if isinstance(found, ModelError):
-            raise _again(found)
+            raise _without_traceback(found)
         return found
 
-    def _load(self, path: Path) -> str:
+    def _load_adapter(self, path: Path) -> str:
         """The file's adapter, now the latest used. Raises ModelError where it does not fit."""
         if path in self._unfit:
-            raise _again(self._unfit[path])
+            raise _without_traceback(self._unfit[path])
         name = self._names.pop(path, "")
         if not name:
             self._count += 1
@@ -116,20 +116,20 @@ class LoraSwitch:
             except (ModelError, RuntimeError) as error:  # out of memory may pass
                 delete_lora(self._pipe, name)
                 if isinstance(error, ModelError):
-                    self._unfit[path] = _again(error)
+                    self._unfit[path] = _without_traceback(error)
                 raise
         self._names[path] = name
         return name
 
-    def _activate(self, loras: Loras) -> None:
+    def _activate_set(self, loras: Loras) -> None:
         from diffusers.utils.peft_utils import set_adapter_layers, set_weights_and_activate_adapters
 
-        adapters = {self._load(lora.path): lora for lora in loras}
+        adapters = {self._load_adapter(lora.path): lora for lora in loras}
         for path, name in list(self._names.items())[: max(0, len(self._names) - KEPT)]:
             if name not in adapters:
                 del self._names[path]
                 delete_lora(self._pipe, name)
-        for kind, part in parts(self._pipe):
+        for kind, part in adaptable_parts(self._pipe):
             known = getattr(part, "peft_config", None) or {}
             scales = {
                 name: lora.te if kind.startswith("text_encoder") else lora.unet
@@ -142,6 +142,6 @@ class LoraSwitch:
                 set_weights_and_activate_adapters(part, list(scales), list(scales.values()))
 
 
-def _again(error: ModelError) -> ModelError:
+def _without_traceback(error: ModelError) -> ModelError:
     """The same to keep, or to raise again, without the traceback and all that it would hold."""
     return ModelError(error.problem, error.advice)

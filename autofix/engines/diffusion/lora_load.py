@@ -29,7 +29,7 @@ _OTHER_KINDS = {"hada_w1_a": "LoHa", "lokr_w": "LoKr", "dora_scale": "DoRA", "lo
 _log = logging.getLogger("autofix")
 
 
-def parts(pipe: Any) -> Iterator[tuple[str, Any]]:
+def adaptable_parts(pipe: Any) -> Iterator[tuple[str, Any]]:
     """Each part of the pipeline that a LoRA may change, with its name."""
     for kind in getattr(pipe, "_lora_loadable_modules", ()):
         if (part := getattr(pipe, kind, None)) is not None:
@@ -40,7 +40,7 @@ def delete_lora(pipe: Any, name: str) -> None:
     """Take an adapter out of the pipeline, as far as it is in."""
     from diffusers.utils.peft_utils import delete_adapter_layers
 
-    for _, part in parts(pipe):
+    for _, part in adaptable_parts(pipe):
         if name in (getattr(part, "peft_config", None) or {}):
             delete_adapter_layers(part, name)
 
@@ -52,17 +52,17 @@ def load_lora(pipe: Any, path: Path, name: str) -> None:
     then left of them is for `delete_lora`.
     """
     header = read_header(path)
-    problem = _unsupported(pipe, header)
+    problem = _unsupported_reason(pipe, header)
     if not problem:
         try:
-            _put(pipe, path, name, kohya=header.starts(*_KOHYA))
+            _load_weights(pipe, path, name, kohya=header.starts(*_KOHYA))
         except (
             OSError, ValueError, RuntimeError, KeyError, AttributeError, IndexError, TypeError,
         ) as error:  # fmt: skip
             if out_of_memory(error):
                 raise
             problem = (str(error) or repr(error)).splitlines()[0][:200]
-    fitting = _layers(pipe, name)
+    fitting = _count_layers(pipe, name)
     if problem or not fitting:
         raise ModelError(
             f"the LoRA {path.name!r} cannot be used: {problem or 'no layer of it fits the model'}",
@@ -73,14 +73,14 @@ def load_lora(pipe: Any, path: Path, name: str) -> None:
         _log.warning("the LoRA %r fits in %d of its %d layers only", path.name, fitting, layers)
 
 
-def _put(pipe: Any, path: Path, name: str, *, kohya: bool) -> None:
+def _load_weights(pipe: Any, path: Path, name: str, *, kohya: bool) -> None:
     import torch
 
     # Tensors made in inference mode could not be switched on and off outside of it.
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peft: that there are several
         if kohya:
-            pipe.load_lora_weights(_renamed(pipe, read_tensors(path)), adapter_name=name)
+            pipe.load_lora_weights(_rename_kohya_keys(pipe, read_tensors(path)), adapter_name=name)
         else:  # from the file, for the alphas that its metadata may hold
             pipe.load_lora_weights(
                 str(path.parent),
@@ -91,13 +91,13 @@ def _put(pipe: Any, path: Path, name: str, *, kohya: bool) -> None:
             )
 
 
-def _layers(pipe: Any, name: str) -> int:
+def _count_layers(pipe: Any, name: str) -> int:
     """How many layers of the pipeline an adapter acts on."""
-    modules = (module for _, part in parts(pipe) for module in part.modules())
+    modules = (module for _, part in adaptable_parts(pipe) for module in part.modules())
     return sum(name in getattr(module, "lora_A", ()) for module in modules)
 
 
-def _unsupported(pipe: Any, header: Header) -> str:
+def _unsupported_reason(pipe: Any, header: Header) -> str:
     """Why a file with this header is no LoRA for the pipeline; empty where it may be one."""
     if not hasattr(pipe, "load_lora_weights"):
         return f"{type(pipe).__name__} takes none"
@@ -112,7 +112,7 @@ def _unsupported(pipe: Any, header: Header) -> str:
     return f"it is for {theirs}, not for {_FAMILIES.get(width, f'models of width {width}')}"
 
 
-def _renamed(pipe: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def _rename_kohya_keys(pipe: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """A kohya file's tensors by diffusers' names, and with each alpha multiplied in.
 
     diffusers itself renames those of the UNet. It gives alphas that differ from layer to layer to
@@ -128,7 +128,7 @@ def _renamed(pipe: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
     for prefix, kind in _KOHYA_ENCODERS.items():
         if (part := getattr(pipe, kind, None)) is None:
             continue
-        layers = {f"{prefix}{_flat(layer)}": layer for layer, _ in part.named_modules()}
+        layers = {f"{prefix}{_kohya_layer(layer)}": layer for layer, _ in part.named_modules()}
         for key, value in scaled.items():
             flat, _, way = key.replace(f"{prefix}text_model_", prefix, 1).partition(".")
             if flat in layers:
@@ -137,6 +137,6 @@ def _renamed(pipe: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
     return dict(renamed)
 
 
-def _flat(layer: str) -> str:
+def _kohya_layer(layer: str) -> str:
     """A layer's name as kohya writes it, without what versions of transformers differ in."""
     return layer.removeprefix("text_model.").replace(".", "_")

@@ -17,7 +17,7 @@ _TAG = re.compile(r"<(\w+):([^>]+)>")
 _KINDS = ("lora", "lyco")
 
 
-def parted(prompt: str) -> tuple[str, list[str]]:
+def split_tags(prompt: str) -> tuple[str, list[str]]:
     """The prompt without its `<kind:...>` tags, and the tags, as A1111 tells them apart."""
     return _TAG.sub("", prompt), [found[0] for found in _TAG.finditer(prompt)]
 
@@ -82,7 +82,7 @@ def check_loras(prompt: str, folders: ModelFolders | None = None) -> None:
 
     Tags with choices or wildcards in them are not known before these are drawn.
     """
-    for tag in parted(prompt)[1]:
+    for tag in split_tags(prompt)[1]:
         if not re.search(r"[{}|]|__", tag):
             find_lora(read_tag(tag)[0], folders or model_folders())
 

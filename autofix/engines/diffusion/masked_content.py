@@ -15,7 +15,7 @@ _BLURS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
 """Gaussian radius in px, and how often the blurred picture is laid over what is there already."""
 
 
-def fill(pixels: Pixels, mask: MaskValues) -> Pixels:
+def fill_masked(pixels: Pixels, mask: MaskValues) -> Pixels:
     """The picture with the colours around the mask flowed into it; unmasked pixels stay.
 
     A1111's `masking.fill`: the unmasked pixels alone, blurred ever less, one over the other, so
@@ -34,7 +34,7 @@ def fill(pixels: Pixels, mask: MaskValues) -> Pixels:
     return np.asarray(filled.convert("RGB"))
 
 
-def refill(latents: Any, mask: Any, content: str, generators: Sequence[Any]) -> Any:
+def refill_latents(latents: Any, mask: Any, content: str, generators: Sequence[Any]) -> Any:
     """Latents whose masked part is noise of unit variance, or zeros for "latent-nothing".
 
     `latents` are B x C x h x w, `mask` B x 1 x h x w from 0 to 1; one generator a sample.
@@ -51,7 +51,7 @@ def refill(latents: Any, mask: Any, content: str, generators: Sequence[Any]) -> 
     return latents * (1 - mask) + new * mask
 
 
-def touched(mask: MaskValues) -> MaskValues:
+def touched_mask(mask: MaskValues) -> MaskValues:
     """255 wherever the soft mask is not 0.
 
     A latent mask of this much under a feathered paste never shows a pixel that was not repainted.
@@ -68,4 +68,4 @@ def latent_mask(mask: MaskValues, size_hw: tuple[int, int], *, soft: bool) -> ND
         small = Image.fromarray(mask).resize(size_hw[::-1], Image.Resampling.BICUBIC)
         return np.asarray(small, np.float32) / np.float32(255)
     high, wide = (side // small for side, small in zip(mask.shape, size_hw, strict=True))
-    return (touched(mask)[::high, ::wide] / np.float32(255)).astype(np.float32)
+    return (touched_mask(mask)[::high, ::wide] / np.float32(255)).astype(np.float32)

@@ -158,7 +158,7 @@ def _suits(full: str, prediction: str) -> bool:
     return prediction != "sample" or sampler not in _NEEDS_NOISE
 
 
-def scheduler(name: str, config: Any) -> Any:
+def make_scheduler(name: str, config: Any) -> Any:
     """A fresh diffusers scheduler of that name, for a checkpoint with this scheduler config.
 
     From the config come the betas and the prediction type (of a flow-matching one: everything),
@@ -181,10 +181,10 @@ def scheduler(name: str, config: Any) -> Any:
     if kind not in (_DDIM, _PLMS, _LCM, _UNIPC, _SINGLE):
         own["timestep_spacing"] = "linspace"
     shape = {key: value for key, value in shape.items() if key in takes}
-    return _mended(made(**{**own, **settings, **shape}), _spacing(schedule))
+    return _mended(made(**{**own, **settings, **shape}), _timestep_spacing(schedule))
 
 
-def _spacing(schedule: str) -> str:
+def _timestep_spacing(schedule: str) -> str:
     """How the timesteps lie; nothing for a schedule that is made of sigmas."""
     return str(SCHEDULES[schedule or "Uniform"].get("timestep_spacing", ""))
 

@@ -29,7 +29,7 @@ class SoftBlend:
         self.final = self.original
 
     @contextlib.contextmanager
-    def during(self, scheduler: Any) -> Iterator[None]:
+    def apply_soft_mask(self, scheduler: Any) -> Iterator[None]:
         """While this lasts, each step of the scheduler starts from a blended clean picture.
 
         A1111 blends what the denoiser says the clean latents are, before the sampler uses it. A
@@ -40,9 +40,9 @@ class SoftBlend:
 
         @functools.wraps(step)  # pipelines look at the signature of `step`
         def blended(model_output: Any, timestep: Any, sample: Any, *args: Any, **more: Any) -> Any:
-            of_sample, of_output, sigma = _clean_line(scheduler, timestep, sample.device)
+            of_sample, of_output, sigma = clean_coefficients(scheduler, timestep, sample.device)
             scaled = of_sample * sample.float()
-            clean = self._blend(scaled - of_output * model_output.float(), sigma)
+            clean = self.blend_clean(scaled - of_output * model_output.float(), sigma)
             output = ((scaled - clean) / of_output).to(model_output.dtype)
             result = step(output, timestep, sample, *args, **more)
             self.final = result[0].float()
@@ -63,7 +63,7 @@ class SoftBlend:
             for change, mask, crop in zip(changes, masks, crops, strict=True)
         ]
 
-    def _blend(self, clean: Any, sigma: Any) -> Any:
+    def blend_clean(self, clean: Any, sigma: Any) -> Any:
         """The clean latents held to the original; the mean of their lengths is A1111's power mean.
 
         Lengths are divided by the greater of the two first, so that no power overflows.
@@ -91,7 +91,7 @@ def paste_mask(
     held = 1 - np.clip(mask, 0, 1).astype(np.float64) ** (soft.preservation / 2)
     bias = 0.5 + (held - 0.5) * soft.mask_influence
     half = soft.threshold * bias / (1.00001 - bias)
-    moved = _ranked_mean(_ranked_mean(change, 0.9, 1.0), 0.25, 0.75)
+    moved = ranked_mean(ranked_mean(change, 0.9, 1.0), 0.25, 0.75)
     kept = 1 / (1 + (moved / np.maximum(half, 1e-9)) ** soft.difference_contrast)
     opacity = 1 - kept**3 * (kept * (6 * kept - 15) + 10)
     high, wide = drawn.shape
@@ -104,7 +104,7 @@ def paste_mask(
     return pasted
 
 
-def _clean_line(scheduler: Any, timestep: Any, device: Any) -> tuple[Any, Any, Any]:
+def clean_coefficients(scheduler: Any, timestep: Any, device: Any) -> tuple[Any, Any, Any]:
     """p, q and sigma at this step: the clean latents are p * sample - q * model output.
 
     A sample is a * clean + b * noise, and sigma is b / a, with a = 1 (Euler, Heun, DPM2, ...) or
@@ -130,7 +130,7 @@ def _clean_line(scheduler: Any, timestep: Any, device: Any) -> tuple[Any, Any, A
     return 1 / a, sigma, sigma
 
 
-def _ranked_mean(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+def ranked_mean(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
     """Each value replaced by the mean of its neighbours between two weighted quantiles.
 
     (0.9, 1) is a soft maximum and (0.25, 0.75) a soft median of 5 x 5 values, weighted by a
@@ -141,8 +141,8 @@ def _ranked_mean(values: NDArray[Any], low: float, high: float) -> NDArray[np.fl
     fall = np.exp(-(reach[:, None] ** 2 + reach**2) / 1.5**2)
     edge = np.exp(-(3**2) / 1.5**2)
     kernel = np.maximum(0, (fall - edge) / (1 - edge))
-    windows = _windows(np.pad(values.astype(np.float64), 2))
-    weights = _windows(np.pad(np.ones(values.shape), 2)) * kernel.ravel()
+    windows = _neighbourhoods(np.pad(values.astype(np.float64), 2))
+    weights = _neighbourhoods(np.pad(np.ones(values.shape), 2)) * kernel.ravel()
     order = np.argsort(windows, axis=-1, kind="stable")
     windows = np.take_along_axis(windows, order, -1)
     weights = np.take_along_axis(weights, order, -1)
@@ -155,7 +155,7 @@ def _ranked_mean(values: NDArray[Any], low: float, high: float) -> NDArray[np.fl
     return mean
 
 
-def _windows(padded: NDArray[np.float64]) -> NDArray[np.float64]:
+def _neighbourhoods(padded: NDArray[np.float64]) -> NDArray[np.float64]:
     """The 25 values around each, h x w x 25."""
     views = np.lib.stride_tricks.sliding_window_view(padded, (5, 5))
     return views.reshape(*views.shape[:2], 25)

@@ -30,12 +30,12 @@ class Plan(NamedTuple):
     done: int
     pure: bool = False
 
-    def evaluations(self, order: int = 1) -> int:
+    def count_evaluations(self, order: int = 1) -> int:
         """How often the denoiser is asked; `order` 2: twice a step, but once at the last one."""
         return order * self.done - (order - 1)
 
 
-def plan(steps: int, strength: float, count: str) -> Plan:
+def make_plan(steps: int, strength: float, count: str) -> Plan:
     """The steps for a strength, 0..1, by the recipe's `step_count`, but for auto.
 
     a1111: int(min(strength, 0.999) * steps) + 1 of them. diffusers: int(strength * steps), and at
@@ -55,13 +55,15 @@ def plan(steps: int, strength: float, count: str) -> Plan:
 def plan_of(strength: float, sampling: Sampling, facts: ModelInfo) -> Plan:
     """The plan for a region's strength with this recipe and this model."""
     steps = facts.steps if sampling.steps == "auto" else sampling.steps
-    return plan(
+    return make_plan(
         steps, strength, facts.step_count if sampling.step_count == "auto" else sampling.step_count
     )
 
 
 @contextlib.contextmanager
-def following(pipe: Any, plan: Plan, noise_multiplier: float = 1.0) -> Iterator[dict[str, Any]]:
+def apply_step_plan(
+    pipe: Any, plan: Plan, noise_multiplier: float = 1.0
+) -> Iterator[dict[str, Any]]:
     """While this lasts the inpainting pipeline does the plan; yields the arguments to call it with.
 
     `noise_multiplier` scales the noise of the start only, as A1111's does: what is put back outside
@@ -89,7 +91,7 @@ def following(pipe: Any, plan: Plan, noise_multiplier: float = 1.0) -> Iterator[
 
         def prepare_latents(*args: Any, **more: Any) -> Any:
             latents, noise, *rest = prepare(*args, **more)
-            added = _added(pipe.scheduler, noise, starts[-1], pure=plan.pure)
+            added = _start_noise(pipe.scheduler, noise, starts[-1], pure=plan.pure)
             return latents + (noise_multiplier - 1) * added, noise, *rest
 
         changed["prepare_latents"] = prepare_latents
@@ -104,7 +106,7 @@ def following(pipe: Any, plan: Plan, noise_multiplier: float = 1.0) -> Iterator[
             delattr(pipe, name)
 
 
-def _added(scheduler: Any, noise: Any, start: Any, *, pure: bool) -> Any:
+def _start_noise(scheduler: Any, noise: Any, start: Any, *, pure: bool) -> Any:
     """What noise is in the latents that a pipeline starts from."""
     nothing = noise.new_zeros(noise.shape)
     if hasattr(scheduler, "scale_noise"):

@@ -48,18 +48,20 @@ class Embeddings:
         self.inner: set[int] = set()
         """Ids that follow another of the same embedding: no chunk may begin with one."""
 
-    def parted(self, text: str) -> Iterator[str | list[int]]:
+    def split_names(self, text: str) -> Iterator[str | list[int]]:
         """The text in pieces, an embedding's ids in place of its name. Capitals do not matter."""
         at = 0
-        for found in self._names.finditer(text) if self._names else ():
-            if ids := self._read(found[0].casefold()):
+        for found in self._name_pattern.finditer(text) if self._name_pattern else ():
+            if ids := self._read_ids(found[0].casefold()):
                 yield text[at : found.start()]
                 yield ids
                 at = found.end()
         yield text[at:]
 
     @contextlib.contextmanager
-    def filled(self, encoder: Any, number: int, ids: list[list[int]]) -> Iterator[list[list[int]]]:
+    def place_vectors(
+        self, encoder: Any, number: int, ids: list[list[int]]
+    ) -> Iterator[list[list[int]]]:
         """The ids with 0 for every vector's, which the encoder replaces while this lasts."""
         places = [
             (row, column, self._vectors[each - _FIRST][number])
@@ -82,7 +84,7 @@ class Embeddings:
                 hook.remove()
 
     @cached_property
-    def _names(self) -> re.Pattern[str] | None:
+    def _name_pattern(self) -> re.Pattern[str] | None:
         """Finds any embedding's name as a word, the longest first."""
         if self._folders is None:
             self._folders = model_folders()
@@ -90,7 +92,7 @@ class Embeddings:
         any_of = "|".join(map(re.escape, names))
         return re.compile(rf"(?<!\w)(?:{any_of})(?!\w)", re.IGNORECASE) if names else None
 
-    def _read(self, name: str) -> list[int]:
+    def _read_ids(self, name: str) -> list[int]:
         """The ids of an embedding; none where it cannot be used, with a warning the first time."""
         if name not in self._ids:
             self._ids[name] = []
@@ -127,14 +129,14 @@ def read_embedding(path: Path, *, trust_pickle: bool) -> tuple[Any, ...] | None:
         return None
     check_kind(path, trust_pickle=trust_pickle)
     if path.suffix.lower() != SAFE:
-        return _arranged(_unpickled(path))
+        return _per_encoder(_read_pickle(path))
     shapes = read_header(path).shapes.values()
     if len(shapes) > 4 or any(math.prod(shape) > _MOST_VALUES for shape in shapes):
         return None
-    return _arranged(read_tensors(path))
+    return _per_encoder(read_tensors(path))
 
 
-def _unpickled(path: Path) -> dict[str, Any]:
+def _read_pickle(path: Path) -> dict[str, Any]:
     """The tensors of a trusted pickle in A1111's layout, or diffusers' old one."""
     import torch
 
@@ -146,7 +148,7 @@ def _unpickled(path: Path) -> dict[str, Any]:
     return {key: each for key, each in held.items() if isinstance(each, torch.Tensor)}
 
 
-def _arranged(tensors: dict[str, Any]) -> tuple[Any, ...] | None:
+def _per_encoder(tensors: dict[str, Any]) -> tuple[Any, ...] | None:
     wanted = ("clip_l", "clip_g") if "clip_g" in tensors else tuple(tensors)[:1]
     held = [tensors[key].detach() for key in wanted if key in tensors]
     held = [each[None] if each.ndim == 1 else each for each in held]

@@ -51,8 +51,8 @@ def put_vae(pipe: Any, path: Path) -> None:
             "set model.vae to a VAE of the model's family, or leave it empty",
         ) from error
     for what, mine, theirs in (
-        ("latent channels", _channels(old), _channels(vae)),
-        ("halvings of the picture", _halvings(old), _halvings(vae)),
+        ("latent channels", _latent_channels(old), _latent_channels(vae)),
+        ("halvings of the picture", _count_halvings(old), _count_halvings(vae)),
     ):
         if mine != theirs:
             raise ModelError(
@@ -83,11 +83,11 @@ def _from_file(path: Path, old: Any) -> Any:
         )
 
 
-def _channels(vae: Any) -> int:
+def _latent_channels(vae: Any) -> int:
     return int(vae.config.get("latent_channels") or vae.config.get("z_dim") or 0)
 
 
-def _halvings(vae: Any) -> int:
+def _count_halvings(vae: Any) -> int:
     """How often the picture's sides are halved on the way to the latents."""
     blocks = vae.config.get("block_out_channels") or vae.config.get("encoder_block_out_channels")
     return len(blocks or ()) - 1

@@ -11,11 +11,11 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
-from autofix.engines.diffusion.clip_prompts import CHUNK, PromptEncoder, chunked
+from autofix.engines.diffusion.clip_prompts import CHUNK, PromptEncoder, prompt_chunks
 from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.engines.diffusion.lora import KEPT, LoraSwitch
 from autofix.engines.diffusion.lora_load import load_lora
-from autofix.engines.diffusion.lora_tags import find_lora, parted, read_tag
+from autofix.engines.diffusion.lora_tags import find_lora, read_tag, split_tags
 from autofix.engines.diffusion.textual_inversion import Embeddings
 from autofix.errors import ModelError
 from autofix.settings.model_folders import ModelFolders, model_folders
@@ -41,7 +41,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTOFIX_CONFIG", str(root / "config.toml"))
         for kind in KINDS:
-            pipe = DiffusionEngine(root / kind, Recipe())._loaded()
+            pipe = DiffusionEngine(root / kind, Recipe()).load()
             kohya = root / "models/Lora" / f"{kind} style v1.5.safetensors"
             save_file(lora(pipe, ENCODERS[kind]), kohya)
             save_file(
@@ -175,7 +175,7 @@ def test_a_tag_that_means_nothing_is_refused(tag, said):
 
 
 def test_tags_are_taken_out_of_the_prompt():
-    text, tags = parted("a <lora:x:1>face, 3 < 4 > 2, <hypernet:y> (b:1.2)")
+    text, tags = split_tags("a <lora:x:1>face, 3 < 4 > 2, <hypernet:y> (b:1.2)")
     assert text == "a face, 3 < 4 > 2,  (b:1.2)"
     assert tags == ["<lora:x:1>", "<hypernet:y>"]
 
@@ -194,7 +194,7 @@ def test_a_lora_changes_the_picture_and_leaves_no_trace(shared, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kohya_s_and_diffusers_layouts_give_what_the_weights_say(home, caplog, kind):
-    pipe = engine(home, kind)._loaded()
+    pipe = engine(home, kind).load()
     switch = LoraSwitch(pipe)
     parts = {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
     if kind == "sdxl":
@@ -212,7 +212,7 @@ def test_kohya_s_and_diffusers_layouts_give_what_the_weights_say(home, caplog, k
             if name != "diffusers"
             else f"<lora:{kind}-diffusers:0.5:2>"
         )
-        ((_, _, active),) = switch.activated([tag], own=tag)
+        ((_, _, active),) = switch.activate_sets([tag], own=tag)
         assert [(each.te, each.unet) for each in active] == [(0.5, 2)]
         for (part, layer), weight in plain.items():
             full = (
@@ -232,7 +232,7 @@ def test_kohya_s_and_diffusers_layouts_give_what_the_weights_say(home, caplog, k
 
 
 def test_every_layer_of_a_locon_is_used(home, caplog):
-    pipe = engine(home)._loaded()
+    pipe = engine(home).load()
     draw, tensors = torch.Generator().manual_seed(4), {}
     for name, module in pipe.unet.named_modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
@@ -252,7 +252,7 @@ def test_every_layer_of_a_locon_is_used(home, caplog):
 
 def test_sdxl_s_layers_are_known_by_their_original_names(home, caplog):
     """Kohya's trainer keeps the numbering of the original code for SDXL."""
-    pipe = engine(home, "sdxl")._loaded()
+    pipe = engine(home, "sdxl").load()
     renamed = {
         key.replace("down_blocks_1_attentions_0", "input_blocks_3_1")
         .replace("mid_block_attentions_0", "middle_block_1")
@@ -271,7 +271,7 @@ def test_sdxl_s_layers_are_known_by_their_original_names(home, caplog):
 
 
 def test_a_lora_that_fits_in_part_is_used_and_that_is_said(home, caplog):
-    pipe = engine(home)._loaded()
+    pipe = engine(home).load()
     tensors = lora(pipe, ENCODERS["sd"])
     for way, shape in (("down", (2, 32)), ("up", (32, 2))):
         tensors[f"lora_te_text_model_encoder_layers_9_mlp_fc1.lora_{way}.weight"] = torch.ones(
@@ -293,7 +293,7 @@ def test_faces_with_unlike_loras_in_one_batch_are_as_each_alone(shared):
         "face <lora:sd-unet:0.5><lora:sd-te:0.5>",
     ]
     calls = []
-    hook = one._loaded().unet.register_forward_pre_hook(
+    hook = one.load().unet.register_forward_pre_hook(
         lambda _, given, more: calls.append(len(more["encoder_hidden_states"])), with_kwargs=True
     )
     together = paint(one, *prompts)
@@ -310,11 +310,11 @@ def test_faces_with_unlike_loras_in_one_batch_are_as_each_alone(shared):
 @torch.inference_mode()
 def test_a_lora_of_the_text_encoders_changes_what_is_read_and_not_the_unet(shared, kind):
     one = shared[kind]
-    one._loaded()
+    one.load()
     read = [
         arguments
         for prompt in ("face", f"face<lora:{kind}-te>", f"face<lora:{kind}-unet>", "face")
-        for _, arguments in one._alike(crops(prompt), Recipe())
+        for _, arguments in one._group_crops(crops(prompt), Recipe())
     ]
     assert not torch.allclose(read[0]["prompt_embeds"], read[1]["prompt_embeds"], atol=1e-3)
     assert torch.equal(read[0]["prompt_embeds"], read[2]["prompt_embeds"])
@@ -327,33 +327,33 @@ def test_a_lora_of_the_text_encoders_changes_what_is_read_and_not_the_unet(share
 
 def test_weights_of_one_file_add_up_and_its_order_does_not_matter(shared):
     switch = shared["sd"]._loras
-    shared["sd"]._loaded()
+    shared["sd"].load()
     prompts = [
         "<lora:sd-te:0.5><lora:sd-unet:1>",
         "<lora:SD-UNET:0.25>b<lora:sd-te:0.5><lora:sd-unet:0.75>",
         "<lora:sd-te:1><lora:sd-te:-1>",
     ]
-    groups = list(switch.activated(prompts))
+    groups = list(switch.activate_sets(prompts))
     assert [(places, texts) for places, texts, _ in groups] == [([0, 1], ["", "b"]), ([2], [""])]
     assert [len(loras) for _, _, loras in groups] == [2, 0]
 
 
 def test_a_lora_is_loaded_once_and_few_are_kept(home, monkeypatch):
     one = engine(home)
-    pipe, loaded = one._loaded(), []
+    pipe, loaded = one.load(), []
     load = pipe.load_lora_weights
     monkeypatch.setattr(
         pipe, "load_lora_weights", lambda *a, **k: loaded.append(1) or load(*a, **k)
     )
     (plain,) = paint(one, "face")
     for _ in range(2):
-        list(one._loras.activated(["<lora:sd-te:1>", "<lora:sd-te:0.4> <lora:sd-unet:1>"]))
+        list(one._loras.activate_sets(["<lora:sd-te:1>", "<lora:sd-te:0.4> <lora:sd-unet:1>"]))
     assert len(loaded) == 2
     first = home / "models/Lora/sd-unet.safetensors"
     copies = [first.with_name(f"copy{n}.safetensors") for n in range(KEPT + 1)]
     for copy in copies:
         copy.write_bytes(first.read_bytes())
-        list(one._loras.activated([f"<lora:{copy.stem}:1>"]))
+        list(one._loras.activate_sets([f"<lora:{copy.stem}:1>"]))
     assert len(pipe.unet.peft_config) == KEPT
     assert not hasattr(pipe.text_encoder, "peft_config")
     assert np.array_equal(paint(one, "face")[0], plain)
@@ -471,7 +471,7 @@ def test_a_file_that_does_not_fit_leaves_the_model_as_it_was(home, tensors, said
 
 
 def test_no_memory_for_a_lora_is_no_fault_of_its_file(home, monkeypatch):
-    switch = LoraSwitch(engine(home)._loaded())
+    switch = LoraSwitch(engine(home).load())
 
     def full(*args, **more):
         raise RuntimeError("CUDA out of memory")
@@ -479,13 +479,13 @@ def test_no_memory_for_a_lora_is_no_fault_of_its_file(home, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(switch._pipe, "load_lora_weights", full)
         with pytest.raises(RuntimeError, match="out of memory"):
-            list(switch.activated(["<lora:sd-unet>"]))
-    ((_, _, active),) = switch.activated(["<lora:sd-unet>"])
+            list(switch.activate_sets(["<lora:sd-unet>"]))
+    ((_, _, active),) = switch.activate_sets(["<lora:sd-unet>"])
     assert len(active) == 1
 
 
 def test_the_owner_s_pipeline_keeps_its_own_loras(home):
-    pipe = DiffusionEngine(home / "sd", Recipe())._loaded()
+    pipe = DiffusionEngine(home / "sd", Recipe()).load()
     pipe.load_lora_weights(
         str(home / "models/Lora"), weight_name="sd-diffusers.safetensors", adapter_name="mine"
     )
@@ -535,12 +535,12 @@ def embedding(home):
 def test_an_embedding_s_vectors_stand_where_its_name_stood(home, embedding, kind):
     embedding("Bad-Hands-5.safetensors", EMBEDDINGS[kind])
     one = engine(home, kind)
-    pipe = one._loaded()
+    pipe = one.load()
     seen = []
     handle = pipe.text_encoder.encoder.layers[0].register_forward_pre_hook(
         lambda _, given, more: seen.append((given or (more["hidden_states"],))[0]), with_kwargs=True
     )
-    named = one._encoder.arguments("a (bad-hands-5:1.2), b", None)["prompt_embeds"]
+    named = one._encoder.prompt_arguments("a (bad-hands-5:1.2), b", None)["prompt_embeds"]
     handle.remove()
     vectors = next(iter(EMBEDDINGS[kind]))
     tensors = torch.randn(EMBEDDINGS[kind][vectors], generator=torch.Generator().manual_seed(3))
@@ -549,7 +549,7 @@ def test_an_embedding_s_vectors_stand_where_its_name_stood(home, embedding, kind
     ids = pipe.tokenizer("a x, b").input_ids
     words = pipe.text_encoder.get_input_embeddings().weight
     torch.testing.assert_close(seen[0][0, 5], words[ids[3]] + place[5])  # the comma comes after
-    bare = PromptEncoder(pipe).arguments("a (bad-hands-5:1.2), b", None)["prompt_embeds"]
+    bare = PromptEncoder(pipe).prompt_arguments("a (bad-hands-5:1.2), b", None)["prompt_embeds"]
     assert not torch.allclose(named, bare, atol=1e-3)
 
 
@@ -557,10 +557,10 @@ def test_an_embedding_s_vectors_stand_where_its_name_stood(home, embedding, kind
 def test_a_prompt_that_names_no_embedding_is_read_as_ever(home, embedding):
     embedding("face.safetensors", EMBEDDINGS["sd"])
     one = engine(home)
-    pipe = one._loaded()
+    pipe = one.load()
     for prompt in ("surface, facet", "a, (b:1.2)", ""):
-        ours = one._encoder.arguments(prompt, "bad")
-        bare = PromptEncoder(pipe).arguments(prompt, "bad")
+        ours = one._encoder.prompt_arguments(prompt, "bad")
+        bare = PromptEncoder(pipe).prompt_arguments(prompt, "bad")
         assert all(torch.equal(ours[key], bare[key]) for key in bare)
     assert len(pipe.tokenizer) == 190
 
@@ -568,13 +568,13 @@ def test_a_prompt_that_names_no_embedding_is_read_as_ever(home, embedding):
 def test_an_embedding_is_never_cut_in_two(shared, embedding):
     embedding("five.safetensors", {"emb_params": (5, tiny.WIDTH)})
     embedding("many.safetensors", {"emb_params": (CHUNK + 5, tiny.WIDTH)})
-    tokenizer = shared["sd"]._loaded().tokenizer
+    tokenizer = shared["sd"].load().tokenizer
     embeddings = Embeddings([tiny.WIDTH])
     for before, lengths in ((70, [75, 1]), (71, [71, 6]), (75, [75, 6])):
-        chunks = chunked("a" * before + " FIVE b", tokenizer, embeddings)
+        chunks = prompt_chunks("a" * before + " FIVE b", tokenizer, embeddings)
         assert [len(ids) for ids, _ in chunks] == lengths
         assert [len(weights) for _, weights in chunks] == lengths
-    assert [len(ids) for ids, _ in chunked("many", tokenizer, embeddings)] == [75, 5]
+    assert [len(ids) for ids, _ in prompt_chunks("many", tokenizer, embeddings)] == [75, 5]
 
 
 @pytest.mark.parametrize(
@@ -587,10 +587,12 @@ def test_an_embedding_of_another_width_stays_a_word_and_that_is_said_once(
 ):
     embedding("other.safetensors", shapes)
     one = engine(home, kind)
-    pipe = one._loaded()
+    pipe = one.load()
     for prompt in ("other", "a other"):
-        ours = one._encoder.arguments(prompt, None)["prompt_embeds"]
-        assert torch.equal(ours, PromptEncoder(pipe).arguments(prompt, None)["prompt_embeds"])
+        ours = one._encoder.prompt_arguments(prompt, None)["prompt_embeds"]
+        assert torch.equal(
+            ours, PromptEncoder(pipe).prompt_arguments(prompt, None)["prompt_embeds"]
+        )
     (record,) = caplog.records
     assert "the word 'other' stays a word" in record.getMessage()
 
@@ -603,7 +605,8 @@ def test_a_pickled_embedding_is_read_only_if_it_is_trusted(home, embedding, capl
 
     embedding("old.pt", {"*": (2, tiny.WIDTH)}, save)
     refused, read = (
-        list(Embeddings([tiny.WIDTH], trust_pickle=trust).parted("an old one")) for trust in (0, 1)
+        list(Embeddings([tiny.WIDTH], trust_pickle=trust).split_names("an old one"))
+        for trust in (0, 1)
     )
     assert refused == ["an old one"]
     assert "is a pickle" in caplog.text
@@ -616,20 +619,20 @@ def test_a_pickled_embedding_is_read_only_if_it_is_trusted(home, embedding, capl
 
 def test_what_is_no_embedding_is_no_word(home, embedding, caplog):
     embedding("model.safetensors", {f"layer{n}": (2, tiny.WIDTH) for n in range(9)})
-    assert list(Embeddings([tiny.WIDTH]).parted("a model")) == ["a model"]
+    assert list(Embeddings([tiny.WIDTH]).split_names("a model")) == ["a model"]
     assert not caplog.records
 
 
 @torch.inference_mode()
 def test_clip_skip_takes_an_earlier_layer_and_the_last_norm(shared):
     one = shared["sd"]
-    pipe = one._loaded()
+    pipe = one.load()
     ids = pipe.tokenizer("ab", padding="max_length", max_length=77, return_tensors="pt").input_ids
     states = pipe.text_encoder(ids, output_hidden_states=True).hidden_states
     embeds = [
         arguments["prompt_embeds"]
         for skip in (1, 2, 1)
-        for _, arguments in one._alike(crops("ab"), Recipe(model={"clip_skip": skip}))
+        for _, arguments in one._group_crops(crops("ab"), Recipe(model={"clip_skip": skip}))
     ]
     torch.testing.assert_close(embeds[1], pipe.text_encoder.final_layer_norm(states[-2]))
     assert not torch.allclose(embeds[0], embeds[1], atol=1e-3)
@@ -639,11 +642,12 @@ def test_clip_skip_takes_an_earlier_layer_and_the_last_norm(shared):
 @torch.inference_mode()
 def test_clip_skip_is_for_sd_1_alone(shared, monkeypatch):
     for kind in KINDS:
-        pipe = shared[kind]._loaded()
+        pipe = shared[kind].load()
         if kind == "sd":  # as SD 2.x has it
             monkeypatch.setattr(pipe.text_encoder.config, "hidden_act", "gelu")
         first, second = (
-            PromptEncoder(pipe).arguments("ab", None, skip=skip)["prompt_embeds"] for skip in (1, 2)
+            PromptEncoder(pipe).prompt_arguments("ab", None, skip=skip)["prompt_embeds"]
+            for skip in (1, 2)
         )
         assert torch.equal(first, second)
 

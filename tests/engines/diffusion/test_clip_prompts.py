@@ -3,10 +3,10 @@ import torch
 
 from autofix.engines.diffusion.clip_prompts import (
     PromptEncoder,
-    _weighted,
-    chunked,
     parse_attention,
+    prompt_chunks,
     reads_clip,
+    weigh_tokens,
 )
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.settings.recipe import Recipe
@@ -21,7 +21,7 @@ def pipes(tmp_path_factory):
         "sdxl": tiny.sdxl(root / "sdxl"),
         "promptless": tiny.promptless(root / "promptless"),
     }
-    return {name: DiffusionEngine(f, Recipe())._loaded() for name, f in folders.items()}
+    return {name: DiffusionEngine(f, Recipe()).load() for name, f in folders.items()}
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_break_parts_a_prompt(prompt, parts):
     ],
 )
 def test_prompts_are_cut_into_chunks_of_75_tokens(pipes, prompt, lengths):
-    chunks = chunked(prompt, pipes["sd"].tokenizer)
+    chunks = prompt_chunks(prompt, pipes["sd"].tokenizer)
     assert [len(ids) for ids, _ in chunks] == lengths
     assert [len(weights) for _, weights in chunks] == lengths
 
 
 def test_the_weights_go_with_their_tokens(pipes):
     tokenizer = pipes["sd"].tokenizer
-    ((ids, weights),) = chunked("a (bc:1.5) [d]", tokenizer)
+    ((ids, weights),) = prompt_chunks("a (bc:1.5) [d]", tokenizer)
     assert ids == tokenizer("a bc d", add_special_tokens=False).input_ids
     assert weights == pytest.approx([1, 1.5, 1.5, 1 / 1.1])
 
@@ -120,7 +120,7 @@ def test_a_prompt_without_weights_is_encoded_as_diffusers_does(pipes, kind):
         do_classifier_free_guidance=True,
         negative_prompt="bad hands",
     )
-    ours = PromptEncoder(pipe).arguments("a face, smiling", "bad hands")
+    ours = PromptEncoder(pipe).prompt_arguments("a face, smiling", "bad hands")
     assert list(ours) == [
         name
         for name in (
@@ -139,32 +139,32 @@ def test_a_prompt_without_weights_is_encoded_as_diffusers_does(pipes, kind):
 
 @torch.inference_mode()
 def test_sdxl_s_empty_negative_prompt_is_zeros_as_it_was_trained(pipes):
-    ours = PromptEncoder(pipes["sdxl"]).arguments("face", "")
+    ours = PromptEncoder(pipes["sdxl"]).prompt_arguments("face", "")
     assert not ours["negative_prompt_embeds"].any()
     assert not ours["negative_pooled_prompt_embeds"].any()
     assert ours["prompt_embeds"].any()
-    assert PromptEncoder(pipes["sd"]).arguments("face", "")["negative_prompt_embeds"].any()
+    assert PromptEncoder(pipes["sd"]).prompt_arguments("face", "")["negative_prompt_embeds"].any()
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 @pytest.mark.parametrize(("prompt", "negative"), [("a" * 151, "b"), ("b", "a" * 151)])
 @torch.inference_mode()
 def test_prompt_and_negative_prompt_are_made_equally_long(pipes, kind, prompt, negative):
-    ours = PromptEncoder(pipes[kind]).arguments(prompt, negative)
+    ours = PromptEncoder(pipes[kind]).prompt_arguments(prompt, negative)
     assert ours["prompt_embeds"].shape[:2] == (1, 3 * 77)
     assert ours["negative_prompt_embeds"].shape == ours["prompt_embeds"].shape
 
 
 @torch.inference_mode()
 def test_no_negative_prompt_is_encoded_where_none_is_wanted(pipes):
-    assert list(PromptEncoder(pipes["sd"]).arguments("face", None)) == ["prompt_embeds"]
+    assert list(PromptEncoder(pipes["sd"]).prompt_arguments("face", None)) == ["prompt_embeds"]
 
 
 @torch.inference_mode()
 def test_the_pooled_embedding_is_the_first_chunk_s(pipes):
     encoder = PromptEncoder(pipes["sdxl"])
     long, first, other = (
-        encoder.arguments(prompt, None)["pooled_prompt_embeds"]
+        encoder.prompt_arguments(prompt, None)["pooled_prompt_embeds"]
         for prompt in ("a" * 75 + " b", "a" * 75, "b")
     )
     torch.testing.assert_close(long, first)
@@ -173,26 +173,27 @@ def test_the_pooled_embedding_is_the_first_chunk_s(pipes):
 
 def test_weights_multiply_and_the_mean_is_restored():
     hidden = torch.rand(77, 8, generator=torch.Generator().manual_seed(0))
-    weighted = _weighted(hidden, [1.0, 1.5, 0.5])
+    weighted = weigh_tokens(hidden, [1.0, 1.5, 0.5])
     assert weighted.mean() == pytest.approx(hidden.mean().item())
     share = weighted / hidden
     assert share[2].mean() / share[0].mean() == pytest.approx(1.5)
     assert share[3].mean() / share[76].mean() == pytest.approx(0.5)
-    assert _weighted(hidden, [1.0, 1.0]) is hidden
+    assert weigh_tokens(hidden, [1.0, 1.0]) is hidden
 
 
 def test_a_mean_that_changes_its_sign_is_not_restored():
     hidden = torch.full((77, 8), 0.01)
     hidden[1] = -0.5  # the mean is positive, and negative as soon as this counts twice
     assert hidden.mean() > 0
-    torch.testing.assert_close(_weighted(hidden, [2.0])[2:], hidden[2:])
+    torch.testing.assert_close(weigh_tokens(hidden, [2.0])[2:], hidden[2:])
 
 
 @torch.inference_mode()
 def test_a_weight_changes_the_embedding_of_its_word(pipes):
     encoder = PromptEncoder(pipes["sd"])
     plain, strong = (
-        encoder.arguments(prompt, None)["prompt_embeds"][0] for prompt in ("a b", "a (b:1.5)")
+        encoder.prompt_arguments(prompt, None)["prompt_embeds"][0]
+        for prompt in ("a b", "a (b:1.5)")
     )
     torch.testing.assert_close(strong / strong[1:2], plain / plain[1:2] * _factor(2, 1.5))
 
@@ -210,7 +211,7 @@ def test_each_distinct_prompt_is_encoded_once(pipes):
     try:
         encoder = PromptEncoder(pipe)
         for _ in range(3):
-            list(encoder.batches(["one", "two", "one"], ["bad", "bad", "bad"]))
+            list(encoder.batch_arguments(["one", "two", "one"], ["bad", "bad", "bad"]))
     finally:
         hook.remove()
     assert len(calls) == 3
@@ -219,11 +220,11 @@ def test_each_distinct_prompt_is_encoded_once(pipes):
 @torch.inference_mode()
 def test_prompts_of_unlike_length_are_batched_apart(pipes):
     encoder = PromptEncoder(pipes["sdxl"])
-    batches = list(encoder.batches(["a", "b" * 80, "c", "d"], ["", "", "", "e" * 80]))
+    batches = list(encoder.batch_arguments(["a", "b" * 80, "c", "d"], ["", "", "", "e" * 80]))
     assert [places for places, _ in batches] == [[0, 2], [1, 3]]
     assert [tuple(a["prompt_embeds"].shape) for _, a in batches] == [(2, 77, 64), (2, 154, 64)]
     for places, arguments in batches:
-        alone = encoder.arguments("abcd"[places[0]] * (80 if places[0] == 1 else 1), "")
+        alone = encoder.prompt_arguments("abcd"[places[0]] * (80 if places[0] == 1 else 1), "")
         assert {name: len(values) for name, values in arguments.items()} == dict.fromkeys(alone, 2)
         assert torch.equal(arguments["prompt_embeds"][:1], alone["prompt_embeds"])
 

@@ -119,7 +119,10 @@ def test_it_is_what_the_controlnet_pipelines_of_diffusers_do(models, nets, kind,
         ).images
 
     pipe = plain.from_pretrained(models[kind])
-    with torch.inference_mode(), ControlNets().steering(pipe, batch, settings_of(*controls)):
+    with (
+        torch.inference_mode(),
+        ControlNets().apply_controlnets(pipe, batch, settings_of(*controls)),
+    ):
         ours = paint(pipe)
     unsteered = paint(pipe)
     net = ControlNetModel.from_pretrained(nets[kind])
@@ -239,7 +242,7 @@ def test_a_pipeline_of_its_owner_is_steered_while_it_repaints_and_left_as_it_was
     assert far(steered, repaint(models["sd"], crops(), *asked.inpaint.control)) < 0.01
     with (
         pytest.raises(RuntimeError, match="on purpose"),
-        ControlNets().steering(pipe, crops(), asked),
+        ControlNets().apply_controlnets(pipe, crops(), asked),
     ):
         raise RuntimeError("on purpose")
     assert not pipe.unet._forward_pre_hooks

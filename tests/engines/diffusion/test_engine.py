@@ -9,8 +9,8 @@ import torch
 
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.engines.diffusion.inputs import begin
-from autofix.engines.diffusion.masked_content import fill, latent_mask
+from autofix.engines.diffusion.inputs import pipeline_inputs
+from autofix.engines.diffusion.masked_content import fill_masked, latent_mask
 from autofix.engines.diffusion.samplers import SAMPLERS
 from autofix.engines.model_info import identity, read_facts
 from autofix.errors import EngineError, ModelError, RecipeError
@@ -251,7 +251,7 @@ def watched(folders):
     def watch(kind, **settings):
         engine = DiffusionEngine(folders[kind], recipe_of(**{"steps": 4, **settings}))
         engines.append(engine)
-        pipe, seen = engine._loaded(), []
+        pipe, seen = engine.load(), []
         pipe.unet.register_forward_pre_hook(
             lambda _, given, more: seen.append((given[0], more["encoder_hidden_states"])),
             with_kwargs=True,
@@ -304,17 +304,17 @@ def test_masked_contents_and_soft_masks_work_in_half_precision(folders, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("content", ["fill", "latent-noise", "latent-nothing"])
 def test_a_batch_starts_from_the_masked_content(folders, kind, content):
-    pipe = DiffusionEngine(folders[kind], Recipe())._loaded()
+    pipe = DiffusionEngine(folders[kind], Recipe()).load()
     batch = feathered()
     seeds = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
     with torch.inference_mode():
-        start, soft = begin(
+        start, soft = pipeline_inputs(
             pipe, batch, seeds, Recipe(inpaint={"masked_content": content}), whole=False
         )
     assert soft is None
     if content == "fill":
         for one, filled in zip(batch, start["image"], strict=True):
-            assert np.array_equal(np.asarray(filled), fill(one.pixels, one.mask))
+            assert np.array_equal(np.asarray(filled), fill_masked(one.pixels, one.mask))
         return
     latents, masked = start["image"], start["masked_image_latents"]
     assert latents.shape == masked.shape == (2, 4, 8, 8)

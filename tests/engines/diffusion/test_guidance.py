@@ -3,7 +3,7 @@ import pytest
 
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.guidance import check_guidance, noise_level
-from autofix.engines.diffusion.samplers import scheduler
+from autofix.engines.diffusion.samplers import make_scheduler
 from autofix.errors import RecipeError
 from autofix.settings.model_sections import Sampling
 from tests.build import crop, region, smooth
@@ -42,7 +42,7 @@ def repaint(folder, batch, **settings):
     """The rows that the UNet worked on at each call, and the pixels."""
     settings = recipe_of(**{"steps": 6, "sampler": "DPM++ 2M Karras", "cfg": 7.0, **settings})
     engine = DiffusionEngine(folder, settings)
-    unet = engine._loaded().unet
+    unet = engine.load().unet
     rows, forward = [], unet.forward
     unet.forward = lambda *args, **given: rows.append(len(args[0])) or forward(*args, **given)
     patches = engine.inpaint(batch, settings)
@@ -126,7 +126,7 @@ def test_other_kinds_of_models_refuse():
 def test_the_noise_level_of_a_timestep():
     """Stable Diffusion's own: from 0.0292 to 14.61, and log-linear between."""
     config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    made = scheduler("Euler", config)
+    made = make_scheduler("Euler", config)
     assert noise_level(made, 0) == pytest.approx(0.0292, abs=1e-4)
     assert noise_level(made, 999) == pytest.approx(14.6146, abs=1e-3)
     between = (noise_level(made, 500) * noise_level(made, 501)) ** 0.5

@@ -9,8 +9,14 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.engines.diffusion.samplers import NAMES, SAMPLERS, SCHEDULES, check_sampler, scheduler
-from autofix.engines.diffusion.steps import Plan, following, plan
+from autofix.engines.diffusion.samplers import (
+    NAMES,
+    SAMPLERS,
+    SCHEDULES,
+    check_sampler,
+    make_scheduler,
+)
+from autofix.engines.diffusion.steps import Plan, apply_step_plan, make_plan
 from autofix.errors import RecipeError
 from autofix.settings.recipe import Recipe
 from tests.build import crop, region, smooth
@@ -88,12 +94,12 @@ def test_a1111_s_names_are_all_known():
 
 def denoised(name, *, prediction="epsilon", steps=12, strength=0.5):
     """How far a denoiser that knows the clean latents leads from them, and the sigmas it met."""
-    made = scheduler(name, {**CONFIG, "prediction_type": prediction})
+    made = make_scheduler(name, {**CONFIG, "prediction_type": prediction})
     clean, noise = (torch.randn(2, 4, 8, 8, generator=seeded(n)) for n in (1, 2))
     pipe = SimpleNamespace(scheduler=made)
-    done = plan(steps, strength, "a1111")
+    done = make_plan(steps, strength, "a1111")
     made.set_timesteps(done.steps)
-    with following(pipe, done):
+    with apply_step_plan(pipe, done):
         timesteps, _ = pipe.get_timesteps()
     latents = made.add_noise(clean, noise, timesteps[:1].repeat(2))
     takes_seed = "generator" in inspect.signature(made.step).parameters
@@ -250,17 +256,19 @@ def test_nothing_is_left_of_the_checkpoint_s_own_sampler():
     own = {**CONFIG, "use_exponential_sigmas": True, "algorithm_type": "sde-dpmsolver++",
            "solver_order": 3, "timestep_spacing": "trailing", "prediction_type": "v_prediction",
            "rescale_betas_zero_snr": True}  # fmt: skip
-    made = scheduler("DPM++ 2M Karras", own).config
+    made = make_scheduler("DPM++ 2M Karras", own).config
     assert (made.use_karras_sigmas, made.use_exponential_sigmas) == (True, False)
     assert (made.algorithm_type, made.solver_order) == ("dpmsolver++", 2)
     assert (made.prediction_type, made.rescale_betas_zero_snr) == ("v_prediction", True)
-    assert scheduler("Euler", own).config.timestep_spacing == "linspace"
-    assert not scheduler("DDIM", own).config.clip_sample
+    assert make_scheduler("Euler", own).config.timestep_spacing == "linspace"
+    assert not make_scheduler("DDIM", own).config.clip_sample
 
 
 def test_flow_matching_models_take_euler_alone():
     config = FlowMatchEulerDiscreteScheduler(shift=3.0).config
-    plain, karras, beta = (scheduler(f"Euler{each}", config) for each in ("", " Karras", " Beta"))
+    plain, karras, beta = (
+        make_scheduler(f"Euler{each}", config) for each in ("", " Karras", " Beta")
+    )
     assert (plain.config.shift, karras.config.shift) == (3.0, 3.0)
     for made in (plain, karras, beta):
         made.set_timesteps(8)
@@ -268,15 +276,15 @@ def test_flow_matching_models_take_euler_alone():
         assert made.sigmas[-1] == 0
         assert (made.sigmas.diff() < 0).all()
     assert not torch.equal(plain.sigmas, karras.sigmas)
-    simple = scheduler("euler simple", config)
+    simple = make_scheduler("euler simple", config)
     simple.set_timesteps(8)
     assert torch.equal(simple.sigmas, plain.sigmas)
     with pytest.raises(RecipeError, match=r"does not work with this model: .*Euler"):
-        scheduler("DPM++ 2M Karras", config)
+        make_scheduler("DPM++ 2M Karras", config)
 
 
 def test_lcm_does_more_steps_than_it_was_distilled_for():
-    made = scheduler("LCM", CONFIG)
+    made = make_scheduler("LCM", CONFIG)
     made.set_timesteps(4)
     assert made.timesteps.tolist() == [999, 759, 499, 259]
     made.set_timesteps(80)
@@ -285,4 +293,4 @@ def test_lcm_does_more_steps_than_it_was_distilled_for():
 
 def test_every_schedule_type_is_in_the_table():
     assert {schedule for _, schedule in NAMES.values()} == {"", *SCHEDULES}
-    assert Plan(28, 12).evaluations(scheduler("DPM++ SDE", CONFIG).order) == 23
+    assert Plan(28, 12).count_evaluations(make_scheduler("DPM++ SDE", CONFIG).order) == 23

@@ -7,14 +7,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from autofix.engines.diffusion.samplers import NAMES, SAMPLERS, check_sampler, scheduler
+from autofix.engines.diffusion.samplers import NAMES, SAMPLERS, check_sampler, make_scheduler
 from autofix.engines.diffusion.soft_inpainting import (
     SoftBlend,
-    _clean_line,
-    _ranked_mean,
+    clean_coefficients,
     paste_mask,
+    ranked_mean,
 )
-from autofix.engines.diffusion.steps import Plan, following
+from autofix.engines.diffusion.steps import Plan, apply_step_plan
 from autofix.errors import RecipeError
 from autofix.settings.model_sections import Soft
 
@@ -43,16 +43,16 @@ def run(steps, blend=None, *, start=2):
     """A denoising that leads to `noise(3)`, begun at step `start` as a pipeline does."""
     steps.set_timesteps(STEPS)
     pipe = SimpleNamespace(scheduler=steps)
-    with following(pipe, Plan(STEPS, STEPS - start)):
+    with apply_step_plan(pipe, Plan(STEPS, STEPS - start)):
         timesteps, _ = pipe.get_timesteps()
     latents = steps.add_noise(noise(1), noise(2), timesteps[:1])
     generator = torch.Generator().manual_seed(3)
     takes_seed = "generator" in inspect.signature(steps.step).parameters
     more = {"generator": generator} if takes_seed else {}
-    with blend.during(steps) if blend else contextlib.nullcontext():
+    with blend.apply_soft_mask(steps) if blend else contextlib.nullcontext():
         for timestep in timesteps:
             steps.scale_model_input(latents, timestep)
-            of_sample, of_output, _ = _clean_line(steps, timestep, latents.device)
+            of_sample, of_output, _ = clean_coefficients(steps, timestep, latents.device)
             output = (of_sample * latents - noise(3)) / of_output
             latents = steps.step(output, timestep, latents, **more, return_dict=False)[0]
     return latents
@@ -75,7 +75,7 @@ def suits(name, prediction):
 )
 def test_with_every_sampler_the_mask_decides_between_the_original_and_the_new(name, prediction):
     """That the new is reached at all shows that the clean latents are found at every step."""
-    made = scheduler(name, ddim(prediction).config)
+    made = make_scheduler(name, ddim(prediction).config)
     # These two end at the first trained noise level; PLMS' few steps are coarse with v-prediction.
     off = {"DDIM": 0.15, "PLMS": 0.15 if prediction == "epsilon" else 1}.get(name, 1e-3)
     plain = run(made)
@@ -100,7 +100,7 @@ def test_a_step_is_blended_by_a1111_s_formula():
     step = steps.step
     steps.step = lambda output, *rest, **more: given.append(output) or step(output, *rest, **more)
     old, new, mask = noise(1), noise(2), torch.rand(2, 1, 8, 8)
-    with SoftBlend(old, mask, settings).during(steps):
+    with SoftBlend(old, mask, settings).apply_soft_mask(steps):
         steps.step(new, torch.tensor(500), noise(3), return_dict=False)
     alpha = steps.alphas_cumprod[500].item()
     sigma = ((1 - alpha) / alpha) ** 0.5
@@ -116,18 +116,18 @@ def test_a_step_is_blended_by_a1111_s_formula():
 
 def test_no_contrast_boost_overflows():
     blend = SoftBlend(noise(1) * 1e4, torch.rand(2, 1, 8, 8), Soft(contrast=32))
-    assert blend._blend(noise(2), torch.tensor(1.0)).isfinite().all()
+    assert blend.blend_clean(noise(2), torch.tensor(1.0)).isfinite().all()
     blend = SoftBlend(noise(1) * 0, mask_of(0.5), Soft())
-    assert not blend._blend(noise(2) * 0, torch.tensor(1.0)).any()
+    assert not blend.blend_clean(noise(2) * 0, torch.tensor(1.0)).any()
 
 
 def test_the_scheduler_is_given_back_as_it_was():
     steps = ddim()
     before = inspect.signature(steps.step)
     blend = SoftBlend(noise(1), mask_of(1), Soft())
-    with blend.during(steps):
+    with blend.apply_soft_mask(steps):
         assert inspect.signature(steps.step) == before
-    with pytest.raises(TypeError), blend.during(steps):
+    with pytest.raises(TypeError), blend.apply_soft_mask(steps):
         steps.step("no latents")
     assert "step" not in vars(steps)
 
@@ -181,12 +181,12 @@ def test_mask_influence_follows_the_drawn_mask():
 def test_a_lone_change_is_spread_and_a_lone_hole_closed():
     change = np.zeros((9, 9))
     change[4, 4] = 1
-    grown = _ranked_mean(change, 0.9, 1.0)
+    grown = ranked_mean(change, 0.9, 1.0)
     assert grown[4, 4] == 1
     assert 0 < grown[4, 6] < grown[4, 5] < 1
     assert not grown[:2].any()
-    assert not _ranked_mean(change, 0.25, 0.75).any()
-    assert (_ranked_mean(1 - change, 0.25, 0.75) == 1).all()
+    assert not ranked_mean(change, 0.25, 0.75).any()
+    assert (ranked_mean(1 - change, 0.25, 0.75) == 1).all()
 
 
 def test_the_ranked_mean_is_a1111_s():
@@ -194,5 +194,5 @@ def test_the_ranked_mean_is_a1111_s():
     values = np.arange(20).reshape(4, 5) * 7 % 20 / 10
     greatest = [1.44286, 1.50441, 1.52089, 1.56672, 1.40241]
     middle = [1.02656, 1.04127, 1.03774, 1.08596, 1.18154]
-    assert _ranked_mean(values, 0.9, 1.0)[0] == pytest.approx(greatest, abs=1e-5)
-    assert _ranked_mean(values, 0.25, 0.75)[2] == pytest.approx(middle, abs=1e-5)
+    assert ranked_mean(values, 0.9, 1.0)[0] == pytest.approx(greatest, abs=1e-5)
+    assert ranked_mean(values, 0.25, 0.75)[2] == pytest.approx(middle, abs=1e-5)

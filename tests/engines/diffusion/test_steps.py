@@ -7,8 +7,8 @@ import torch
 from diffusers import PNDMScheduler, StableDiffusionInpaintPipeline
 
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.engines.diffusion.samplers import scheduler
-from autofix.engines.diffusion.steps import Plan, following, plan, plan_of
+from autofix.engines.diffusion.samplers import make_scheduler
+from autofix.engines.diffusion.steps import Plan, apply_step_plan, make_plan, plan_of
 from autofix.engines.model_info import read_facts
 from autofix.settings.model_sections import Sampling
 from tests.build import crop, region, smooth
@@ -42,7 +42,7 @@ def shown(folder, batch, **settings):
     settings = recipe_of(**{"cfg": 1.0, "sampler": "DPM++ 2M Karras", **settings})
     engine = DiffusionEngine(folder, settings)
     seen = []
-    unet = engine._loaded().unet
+    unet = engine.load().unet
     unet.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
     patches = engine.inpaint(batch, settings)
     assert not {"get_timesteps", "prepare_latents"} & set(vars(engine._pipe))
@@ -65,8 +65,8 @@ def shown(folder, batch, **settings):
     ],
 )
 def test_a_strength_s_share_of_the_steps(steps, strength, a1111, diffusers):
-    assert plan(steps, strength, "a1111") == a1111
-    assert plan(steps, strength, "diffusers") == diffusers
+    assert make_plan(steps, strength, "a1111") == a1111
+    assert make_plan(steps, strength, "diffusers") == diffusers
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_strength_s_share_of_the_steps(steps, strength, a1111, diffusers):
     ],
 )
 def test_exactly_the_steps_that_were_asked_for(steps, strength, expected):
-    assert plan(steps, strength, "exact") == expected
+    assert make_plan(steps, strength, "exact") == expected
 
 
 def test_strengths_that_mean_the_same_have_equal_plans():
@@ -144,13 +144,13 @@ def test_crops_of_one_plan_share_a_batch_and_keep_their_strengths(folders):
 
 
 def test_diffusers_count_is_that_of_the_pipeline_itself():
-    made = scheduler("Heun", {"beta_schedule": "scaled_linear"})
+    made = make_scheduler("Heun", {"beta_schedule": "scaled_linear"})
     pipe = SimpleNamespace(scheduler=made)
     for steps, strength in ((10, 0.3), (10, 0.2), (28, 0.4), (7, 1.0)):
         made.set_timesteps(steps)
         own = StableDiffusionInpaintPipeline.get_timesteps(pipe, steps, strength, None)
         begin = made.begin_index
-        with following(pipe, plan(steps, strength, "diffusers")) as arguments:
+        with apply_step_plan(pipe, make_plan(steps, strength, "diffusers")) as arguments:
             timesteps, count = pipe.get_timesteps(steps, arguments["strength"], None)
         assert torch.equal(timesteps, own[0])
         assert (count, made.begin_index) == (own[1], begin)
@@ -164,7 +164,7 @@ def test_plms_asks_twice_at_the_second_of_the_steps_done():
     pipe = SimpleNamespace(scheduler=made)
     made.set_timesteps(10)
     for done, expected in ((4, [300, 200, 200, 100, 0]), (1, [0]), (10, made.timesteps.tolist())):
-        with following(pipe, Plan(10, done)):
+        with apply_step_plan(pipe, Plan(10, done)):
             assert pipe.get_timesteps()[0].tolist() == expected
 
 
@@ -210,7 +210,7 @@ def test_flow_matching_models_do_the_plan_too(tmp_path, kind):
         settings = recipe_of(cfg=1.0, steps=6, sampler="Euler Karras", noise_multiplier=multiplier)
         engine = DiffusionEngine(folder, settings)
         seen = []
-        engine._loaded().transformer.register_forward_pre_hook(
+        engine.load().transformer.register_forward_pre_hook(
             lambda _, args, given, seen=seen: seen.append(
                 given["hidden_states"] if "hidden_states" in given else torch.stack(args[0])
             ),
@@ -231,9 +231,9 @@ def test_the_pipeline_is_given_back_after_a_failure():
             """As a pipeline's."""
 
     pipe = Pipe()
-    with following(pipe, Plan(4, 2), 0.5):
+    with apply_step_plan(pipe, Plan(4, 2), 0.5):
         assert set(vars(pipe)) == {"get_timesteps", "prepare_latents"}
     assert not vars(pipe)
-    with contextlib.suppress(RuntimeError), following(pipe, Plan(4, 2), 0.5):
+    with contextlib.suppress(RuntimeError), apply_step_plan(pipe, Plan(4, 2), 0.5):
         raise RuntimeError
     assert not vars(pipe)
