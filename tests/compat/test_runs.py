@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autofix.engines.diffusion.masked_content import touched_mask
+from autofix.engines.diffusion.inputs import touched_mask
 from autofix.frontends.files.batch import Destination
 from autofix.imagefiles.files import find
 from autofix.pipeline.toolbox import Toolbox

@@ -45,7 +45,7 @@ def repaint(folder, batch, **settings):
     settings = recipe_of(steps=3, **settings)
     engine = DiffusionEngine(folder, settings)
     try:
-        return engine.inpaint(batch, settings), engine._pipe
+        return engine.inpaint(batch, settings), engine.load().pipe
     finally:
         engine.close()
 
@@ -230,18 +230,18 @@ def test_convolutions_are_channels_last_and_tf32_is_for_cuda_alone(monkeypatch):
 def test_a_higher_precision_is_a_gain_only_where_something_is_in_half(folders):
     settings = Recipe(device={"dtype": "float16"})
     engines = {kind: DiffusionEngine(folders[kind], settings) for kind in ("sd", "sdxl")}
-    sd, sdxl = (engine.load() for engine in engines.values())
+    sd, sdxl = (engine.load().pipe for engine in engines.values())
     assert [gains(sd, precision) for precision in ("vae", "float32")] == [True, True]
     # SDXL's pipeline puts a VAE that says so into float32 by itself.
     assert [gains(sdxl, precision) for precision in ("vae", "float32")] == [False, True]
     assert engines["sd"].with_precision("vae")
-    assert engines["sd"].load().vae.dtype == torch.float32
-    assert engines["sd"].load().unet.dtype == torch.float16
+    assert engines["sd"].load().pipe.vae.dtype == torch.float32
+    assert engines["sd"].load().pipe.unet.dtype == torch.float16
     assert engines["sd"].with_precision("float32")
-    assert engines["sd"].load().unet.dtype == torch.float32
+    assert engines["sd"].load().pipe.unet.dtype == torch.float32
     assert not engines["sd"].with_precision("float32")
     assert engines["sd"].with_precision("own")
-    assert engines["sd"].load().vae.dtype == torch.float16
+    assert engines["sd"].load().pipe.vae.dtype == torch.float16
     full = DiffusionEngine(folders["sd"], Recipe())
     full.load()
     assert not full.with_precision("vae")
@@ -256,17 +256,17 @@ def test_an_engine_steps_down_to_the_last_rung(folders, offloading):
     assert engine.step_down().endswith("(--vram low)")
     assert engine.step_down().endswith("(--vram min)")
     after = engine.inpaint(crops(1), settings)
-    assert engine._pipe.unet.device.type == "meta"
+    assert engine.load().pipe.unet.device.type == "meta"
     assert engine.step_down() == ""
     assert np.abs(before[0].pixels - after[0].pixels).max() * 255 <= 1
 
 
 def test_an_attached_pipeline_is_left_as_its_owner_made_it(folders):
-    pipe = DiffusionEngine(folders["sd"], Recipe(device={"dtype": "float16"})).load()
+    pipe = DiffusionEngine(folders["sd"], Recipe(device={"dtype": "float16"})).load().pipe
     engine = PipelineEngine(pipe, Recipe(device={"vram": "min"}))
     assert not engine.with_precision("float32")
     assert engine.step_down() == ""
-    assert engine.load().unet is pipe.unet
+    assert engine.load().pipe.unet is pipe.unet
     assert (pipe.unet.dtype, pipe.vae.use_tiling) == (torch.float16, False)
 
 

@@ -292,7 +292,7 @@ def test_a_real_overflow_in_half_precision_is_mended(tmp_path, part, mended, cap
 def test_infinite_latents_are_not_hidden_by_the_vae(tmp_path):
     """The decoder of a tiny VAE begins with a tanh, which turns infinity into 3."""
     engine = DiffusionEngine(tiny.promptless(tmp_path / "model"), Recipe())
-    pipe = engine.load()
+    pipe = engine.load().pipe
     latents = torch.zeros(2, 4, 8, 8)
     latents[1, 0, 3, 3] = torch.inf
     with torch.inference_mode():

@@ -109,7 +109,7 @@ def test_memory_holds_one_copy_of_the_weights(load, attach, kind):
     before = pointers(pipe)
     call(attach(pipe), 1)
     engine = engine_of(pipe)
-    inpainting = engine.load()
+    inpainting = engine.load().pipe
     assert "Inpaint" in type(inpainting).__name__
     assert pointers(inpainting) == before == pointers(pipe)
     assert inpainting.scheduler is not pipe.scheduler
@@ -295,13 +295,13 @@ def test_to_diffusers_and_to_people_it_is_the_pipeline_it_was(load, attach, tmp_
 def test_changes_to_the_pipeline_hold_for_the_fix(load, attach):
     pipe = attach(load())
     engine = engine_of(pipe)
-    assert type(engine.load().scheduler) is DDIMScheduler
-    made = engine.load()
-    assert engine.load() is made  # nothing changed
+    assert type(engine.load().pipe.scheduler) is DDIMScheduler
+    made = engine.load().pipe
+    assert engine.load().pipe is made  # nothing changed
     pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
-    assert type(engine.load().scheduler) is EulerDiscreteScheduler
+    assert type(engine.load().pipe.scheduler) is EulerDiscreteScheduler
     pipe.vae = load().vae
-    assert engine.load().vae is pipe.vae
+    assert engine.load().pipe.vae is pipe.vae
     assert call(pipe, 1).outcomes[0].changed
 
 
@@ -309,7 +309,7 @@ def test_a_sampler_that_the_recipe_names_is_taken(load, attach):
     pipe = attach(load(), sampling__sampler="Euler a")
     call(pipe, 1)
     engine = engine_of(pipe)
-    assert type(engine._pipe.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
+    assert type(engine.load().pipe.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     assert type(pipe.scheduler) is DDIMScheduler
 
 
@@ -355,11 +355,11 @@ def test_bad_settings_are_refused_and_the_pipeline_left_alone(load, attach):
 
 
 def test_a_safety_checker_and_a_controlnet_do_not_take_part(load, attach):
-    from autofix.engines.diffusion.engine import _inpainting_of
+    from autofix.engines.diffusion.load import inpainting_of
 
     pipe = load()
     checker = torch.nn.Identity()
     pipe.register_modules(safety_checker=checker)
-    made = _inpainting_of(pipe)
+    made = inpainting_of(pipe)
     assert made.safety_checker is None
     assert pipe.safety_checker is checker

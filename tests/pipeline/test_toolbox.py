@@ -90,4 +90,4 @@ def test_each_recipe_that_shares_an_engine_is_checked_before_any_weights_load(
         with pytest.raises(UsageError, match=said):
             toolbox.for_recipe(recipe.override(changes)).check()
         with toolbox.engine() as engine:
-            assert engine.engine._pipe is None
+            assert engine.engine.model is None

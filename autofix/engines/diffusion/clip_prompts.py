@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from autofix.engines.diffusion.lora import Loras
+from autofix.engines.diffusion.pipeline_adapter import Pipeline, execution_device
 from autofix.engines.diffusion.textual_inversion import Embeddings
 
 Piece = tuple[str, float]
@@ -127,7 +128,7 @@ def _first_chunk_length(ids: list[int], comma: int, inner: set[int]) -> int:
     return cut or CHUNK
 
 
-def reads_clip(pipe: Any) -> bool:
+def reads_clip(pipe: Pipeline) -> bool:
     """Whether the pipeline's prompts go through CLIP alone, as those of SD 1.x, 2.x and SDXL do."""
     encoders = [encoder for _, encoder in _clip_encoders(pipe)]
     return (
@@ -137,15 +138,24 @@ def reads_clip(pipe: Any) -> bool:
     )
 
 
-def embeddings_for(pipe: Any, *, trust_pickle: bool) -> Embeddings:
-    """The user's embeddings, for a pipeline whose prompts CLIP alone reads."""
-    widths = [
-        encoder.get_input_embeddings().weight.shape[-1] for _, encoder in _clip_encoders(pipe)
-    ]
-    return Embeddings(widths, trust_pickle=trust_pickle)
+def prompt_encoder(
+    pipe: Pipeline, *, user_embeddings: bool = False, trust_pickle: bool = False
+) -> PromptEncoder | None:
+    """The encoder for a pipeline whose prompts CLIP alone reads; None for any other.
+
+    `user_embeddings`: prompts may name embeddings of the user's folders, beside those that the
+    pipeline itself has.
+    """
+    if not reads_clip(pipe):
+        return None
+    if not user_embeddings:
+        return PromptEncoder(pipe)
+    layers = [encoder.get_input_embeddings() for _, encoder in _clip_encoders(pipe)]
+    widths = [layer.weight.shape[-1] for layer in layers]
+    return PromptEncoder(pipe, Embeddings(widths, trust_pickle=trust_pickle))
 
 
-def _clip_encoders(pipe: Any) -> list[tuple[Any, Any]]:
+def _clip_encoders(pipe: Pipeline) -> list[tuple[Any, Any]]:
     """Each tokenizer with its text encoder."""
     pairs = [
         (getattr(pipe, f"tokenizer{number}", None), getattr(pipe, f"text_encoder{number}", None))
@@ -154,7 +164,7 @@ def _clip_encoders(pipe: Any) -> list[tuple[Any, Any]]:
     return [pair for pair in pairs if None not in pair]
 
 
-def _is_xl(pipe: Any) -> bool:
+def _is_xl(pipe: Pipeline) -> bool:
     return hasattr(pipe, "text_encoder_2")
 
 
@@ -167,7 +177,7 @@ class PromptEncoder:
     """
 
     def __init__(
-        self, pipe: Any, embeddings: Embeddings | None = None, *, remembered: int = 64
+        self, pipe: Pipeline, embeddings: Embeddings | None = None, *, remembered: int = 64
     ) -> None:
         """`embeddings` are words with vectors of their own, beside those that the pipeline has."""
         self._pipe = pipe
@@ -231,7 +241,7 @@ class PromptEncoder:
 
 
 def _encode_prompt(
-    pipe: Any, embeddings: Embeddings | None, prompt: str, skip: int
+    pipe: Pipeline, embeddings: Embeddings | None, prompt: str, skip: int
 ) -> tuple[Any, Any]:
     """The embeddings, chunks x 77 x width, and SDXL's pooled one of the first chunk, else None."""
     import torch
@@ -246,7 +256,7 @@ def _encode_prompt(
             embeddings.place_vectors(encoder, number, framed) if embeddings else nullcontext(framed)
         )
         with filled as plain:
-            ids = torch.tensor(plain, device=pipe._execution_device)
+            ids = torch.tensor(plain, device=execution_device(pipe))
             answer = encoder(ids, output_hidden_states=True)
         if is_xl and answer[0].ndim == 2:
             pooled = answer[0][:1]

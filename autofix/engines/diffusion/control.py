@@ -14,6 +14,7 @@ import numpy as np
 from autofix.engines.checkpoints.weight_file import check_kind
 from autofix.engines.diffusion.control_load import load_controlnet
 from autofix.engines.diffusion.control_preprocess import check_module, control_image, module_of
+from autofix.engines.diffusion.pipeline_adapter import Pipeline, execution_device
 from autofix.errors import ModelError
 from autofix.settings.model_folders import model_folders
 from autofix.settings.model_sections import Control
@@ -56,8 +57,10 @@ class ControlNets:
             self._checked.add(control)
 
     @contextlib.contextmanager
-    def apply_controlnets(self, pipe: Any, crops: Sequence[Crop], recipe: Recipe) -> Iterator[None]:
-        """While this lasts, the ControlNets steer the pipeline's UNet in repainting these crops.
+    def apply_controlnets(
+        self, pipe: Pipeline, crops: Sequence[Crop], recipe: Recipe
+    ) -> Iterator[None]:
+        """While this lasts, the ControlNets steer the pipeline's UNet for these crops.
 
         They are asked before each of its steps and what they say is handed to it, so that any
         inpainting pipeline can be steered, whatever it starts from. A step counts where it begins:
@@ -111,9 +114,9 @@ class ControlNets:
             self._paths[name] = found
         return self._paths[name]
 
-    def _placed_net(self, control: Control, pipe: Any, recipe: Recipe) -> Any:
+    def _placed_net(self, control: Control, pipe: Pipeline, recipe: Recipe) -> Any:
         """The ControlNet where the UNet works, in its precision."""
-        path, unet, device = self._find_path(control.model), pipe.unet, pipe._execution_device
+        path, unet, device = self._find_path(control.model), pipe.unet, execution_device(pipe)
         if not self._warned and unet.config.in_channels != unet.config.out_channels:
             self._warned = True
             logging.getLogger("autofix").warning(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autofix.engines.checkpoints.weight_file import tensor_reader
+from autofix.engines.diffusion.pipeline_adapter import convert_controlnet
 from autofix.errors import ModelError
 from autofix.settings.recipe import Recipe
 
@@ -55,13 +56,12 @@ def _load_folder(path: Path, unet: Any, recipe: Recipe) -> Any:
 def _load_file(path: Path, unet: Any, recipe: Recipe) -> Any:
     import diffusers
     import torch
-    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
     read = tensor_reader(path, trust_pickle=recipe.model.trust_pickle)
     state = read("control_model.") or read("")  # some hold the whole model they were trained beside
     if not _FIRST & state.keys():
         raise _no_controlnet(path, "something else (perhaps a Control-LoRA or a T2I adapter)")
-    state = convert_controlnet_checkpoint(state, {"layers_per_block": unet.config.layers_per_block})
+    state = convert_controlnet(state, unet.config.layers_per_block)
     keys = [key for key in state if key.endswith("attn2.to_k.weight")]
     _check_width(path, state[keys[0]].shape[1] if keys else None, unet)
     union = "task_embedding" in state

@@ -1,14 +1,40 @@
-"""Leaving the negative prompt out of some steps, which halves what the model does there."""
+"""CFG: how a pipeline takes its scale, and steps without the negative prompt, at half the cost."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from autofix.engines.diffusion.pipeline_adapter import Pipeline
 from autofix.errors import RecipeError
 from autofix.settings.model_sections import Sampling
+
+
+def call_arguments(
+    pipe: Pipeline, prompts: Sequence[str], negatives: Sequence[str] | None, cfg: float
+) -> dict[str, Any]:
+    """Prompts and CFG scale as this pipeline takes them; what it does not take is left out.
+
+    Flux was distilled with its guidance as an input: that is its scale, without negative prompts.
+    Where a pipeline has `true_cfg_scale` beside it, as Qwen-Image has, that is the CFG scale.
+    `negatives` is None where the scale asks for none.
+    """
+    takes = inspect.signature(type(pipe).__call__).parameters
+    arguments: dict[str, Any] = {"prompt": list(prompts)}
+    denoiser = getattr(pipe, "transformer", None) or pipe.unet
+    embedded = bool(denoiser.config.get("guidance_embeds", False))
+    if "true_cfg_scale" not in takes or embedded:
+        # Z-Image alone counts from 0: there 0 means none, as 1 does elsewhere.
+        from_zero = type(pipe).__name__.startswith("ZImage")
+        arguments["guidance_scale"] = 0.0 if from_zero and cfg <= 1 else cfg
+    else:
+        arguments["true_cfg_scale"] = cfg
+    if negatives is not None and "negative_prompt" in takes and not embedded:
+        arguments["negative_prompt"] = list(negatives)
+    return arguments
 
 
 def skips_guidance(sampling: Sampling) -> bool:
@@ -27,7 +53,7 @@ def check_guidance(sampling: Sampling, name: str, *, has_unet: bool) -> None:
 
 
 @contextlib.contextmanager
-def skip_negative_prompt(pipe: Any, sampling: Sampling) -> Iterator[None]:
+def skip_negative_prompt(pipe: Pipeline, sampling: Sampling) -> Iterator[None]:
     """While this lasts the pipeline's UNet is shown the prompts alone at some steps.
 
     With CFG a pipeline gives the UNet 2B rows, negative prompts first. Where guidance is left out

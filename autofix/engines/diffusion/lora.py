@@ -6,10 +6,17 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from autofix.engines.diffusion.lora_load import adaptable_parts, delete_lora, load_lora
+from autofix.engines.diffusion.lora_load import load_lora
 from autofix.engines.diffusion.lora_tags import find_lora, read_tag, split_tags
+from autofix.engines.diffusion.pipeline_adapter import (
+    Pipeline,
+    activate_adapters,
+    adaptable_parts,
+    adapters_of,
+    delete_adapter,
+)
 from autofix.errors import ModelError
 from autofix.settings.model_folders import ModelFolders, model_folders
 
@@ -37,12 +44,15 @@ class LoraSwitch:
     Weights stay beside the model's own (peft), so that nothing is ever undone by subtraction.
     """
 
-    def __init__(self, pipe: Any, folders: ModelFolders | None = None) -> None:
+    def __init__(
+        self, pipe: Pipeline, folders: ModelFolders | None = None, *, frozen: bool = False
+    ) -> None:
         """`folders` are the user's by default, read when a prompt first names a LoRA.
 
-        With None for the pipeline no tag is obeyed, and all are still taken out.
+        `frozen`: the pipeline and its LoRAs are left as they are; tags are only taken out.
         """
         self._pipe = pipe
+        self._frozen = frozen
         self._folders = folders
         self._paths: dict[str, Path | ModelError] = {}
         self._unfit: dict[Path, ModelError] = {}
@@ -64,14 +74,15 @@ class LoraSwitch:
             text, tags = split_tags(prompt)
             groups[self._wanted_loras(tags, own)].append((place, text))
         for loras, group in groups.items():
-            self._activate_set(loras)
+            if not self._frozen:
+                self._activate_set(loras)
             places, texts = zip(*group, strict=True)
             yield list(places), list(texts), loras
 
     def _wanted_loras(self, tags: Iterable[str], own: str) -> Loras:
         """What the tags ask for, the weights of one file added up, without those of weight 0."""
         weights: dict[Path, tuple[float, float]] = {}
-        for tag in tags if self._pipe is not None else ():
+        for tag in () if self._frozen else tags:
             try:
                 name, te, unet = read_tag(tag)
                 path = self._find_path(name)
@@ -114,7 +125,7 @@ class LoraSwitch:
             try:
                 load_lora(self._pipe, path, name)
             except (ModelError, RuntimeError) as error:  # out of memory may pass
-                delete_lora(self._pipe, name)
+                delete_adapter(self._pipe, name)
                 if isinstance(error, ModelError):
                     self._unfit[path] = _without_traceback(error)
                 raise
@@ -122,24 +133,20 @@ class LoraSwitch:
         return name
 
     def _activate_set(self, loras: Loras) -> None:
-        from diffusers.utils.peft_utils import set_adapter_layers, set_weights_and_activate_adapters
-
         adapters = {self._load_adapter(lora.path): lora for lora in loras}
         for path, name in list(self._names.items())[: max(0, len(self._names) - KEPT)]:
             if name not in adapters:
                 del self._names[path]
-                delete_lora(self._pipe, name)
-        for kind, part in adaptable_parts(self._pipe):
-            known = getattr(part, "peft_config", None) or {}
+                delete_adapter(self._pipe, name)
+        for part_name, part in adaptable_parts(self._pipe):
+            known = adapters_of(part)
+            reads_text = part_name.startswith("text_encoder")
             scales = {
-                name: lora.te if kind.startswith("text_encoder") else lora.unet
+                name: lora.te if reads_text else lora.unet
                 for name, lora in adapters.items()
                 if name in known
             }
-            scales = {name: scale for name, scale in scales.items() if scale}
-            set_adapter_layers(part, enabled=bool(scales))
-            if scales:
-                set_weights_and_activate_adapters(part, list(scales), list(scales.values()))
+            activate_adapters(part, {name: scale for name, scale in scales.items() if scale})
 
 
 def _without_traceback(error: ModelError) -> ModelError:

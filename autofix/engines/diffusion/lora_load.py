@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from autofix.engines.checkpoints.weight_file import Header, read_header, read_tensors
+from autofix.engines.diffusion.pipeline_adapter import Pipeline, adaptable_parts
 from autofix.engines.memory import out_of_memory
 from autofix.errors import ModelError
 
@@ -29,27 +30,11 @@ _OTHER_KINDS = {"hada_w1_a": "LoHa", "lokr_w": "LoKr", "dora_scale": "DoRA", "lo
 _log = logging.getLogger("autofix")
 
 
-def adaptable_parts(pipe: Any) -> Iterator[tuple[str, Any]]:
-    """Each part of the pipeline that a LoRA may change, with its name."""
-    for kind in getattr(pipe, "_lora_loadable_modules", ()):
-        if (part := getattr(pipe, kind, None)) is not None:
-            yield kind, part
-
-
-def delete_lora(pipe: Any, name: str) -> None:
-    """Take an adapter out of the pipeline, as far as it is in."""
-    from diffusers.utils.peft_utils import delete_adapter_layers
-
-    for _, part in adaptable_parts(pipe):
-        if name in (getattr(part, "peft_config", None) or {}):
-            delete_adapter_layers(part, name)
-
-
-def load_lora(pipe: Any, path: Path, name: str) -> None:
+def load_lora(pipe: Pipeline, path: Path, name: str) -> None:
     """Put a file's weights beside the model's, as an adapter.
 
     Raises ModelError where they do not fit, and what torch says where it has no memory; what is
-    then left of them is for `delete_lora`.
+    then left of them is for `delete_adapter`.
     """
     header = read_header(path)
     problem = _unsupported_reason(pipe, header)
@@ -73,7 +58,7 @@ def load_lora(pipe: Any, path: Path, name: str) -> None:
         _log.warning("the LoRA %r fits in %d of its %d layers only", path.name, fitting, layers)
 
 
-def _load_weights(pipe: Any, path: Path, name: str, *, kohya: bool) -> None:
+def _load_weights(pipe: Pipeline, path: Path, name: str, *, kohya: bool) -> None:
     import torch
 
     # Tensors made in inference mode could not be switched on and off outside of it.
@@ -91,13 +76,13 @@ def _load_weights(pipe: Any, path: Path, name: str, *, kohya: bool) -> None:
             )
 
 
-def _count_layers(pipe: Any, name: str) -> int:
+def _count_layers(pipe: Pipeline, name: str) -> int:
     """How many layers of the pipeline an adapter acts on."""
     modules = (module for _, part in adaptable_parts(pipe) for module in part.modules())
     return sum(name in getattr(module, "lora_A", ()) for module in modules)
 
 
-def _unsupported_reason(pipe: Any, header: Header) -> str:
+def _unsupported_reason(pipe: Pipeline, header: Header) -> str:
     """Why a file with this header is no LoRA for the pipeline; empty where it may be one."""
     if not hasattr(pipe, "load_lora_weights"):
         return f"{type(pipe).__name__} takes none"
@@ -112,7 +97,7 @@ def _unsupported_reason(pipe: Any, header: Header) -> str:
     return f"it is for {theirs}, not for {_FAMILIES.get(width, f'models of width {width}')}"
 
 
-def _rename_kohya_keys(pipe: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def _rename_kohya_keys(pipe: Pipeline, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """A kohya file's tensors by diffusers' names, and with each alpha multiplied in.
 
     diffusers itself renames those of the UNet. It gives alphas that differ from layer to layer to

@@ -8,8 +8,11 @@ import inspect
 import re
 from typing import Any
 
-import numpy as np
-
+from autofix.engines.diffusion.pipeline_adapter import (
+    allow_many_lcm_steps,
+    count_lms_derivatives,
+    space_dpm_timesteps,
+)
 from autofix.errors import RecipeError
 
 _MULTI, _SINGLE = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
@@ -175,64 +178,18 @@ def make_scheduler(name: str, config: Any) -> Any:
         sigmas = {key: False for each in SCHEDULES.values() for key in each if "sigmas" in key}
         sigmas |= {key: value for key, value in shape.items() if key in sigmas}
         return diffusers.FlowMatchEulerDiscreteScheduler.from_config(config, **sigmas)
-    made = getattr(diffusers, kind)
-    takes = inspect.signature(made).parameters
+    diffusers_class = getattr(diffusers, kind)
+    takes = inspect.signature(diffusers_class).parameters
     own = {key: config[key] for key in _OF_CHECKPOINT if key in config and key in takes}
     if kind not in (_DDIM, _PLMS, _LCM, _UNIPC, _SINGLE):
         own["timestep_spacing"] = "linspace"
     shape = {key: value for key, value in shape.items() if key in takes}
-    return _mended(made(**{**own, **settings, **shape}), _timestep_spacing(schedule))
-
-
-def _timestep_spacing(schedule: str) -> str:
-    """How the timesteps lie; nothing for a schedule that is made of sigmas."""
-    return str(SCHEDULES[schedule or "Uniform"].get("timestep_spacing", ""))
-
-
-def _mended(made: Any, spacing: str) -> Any:
-    """The scheduler with what makes its steps A1111's, and right from the middle on too."""
-    kind = type(made).__name__
+    made = diffusers_class(**{**own, **settings, **shape})
     if kind in (_MULTI, _SINGLE):
-        _spaced(made, spacing, halves=kind == _SINGLE)
+        spacing = SCHEDULES[schedule or "Uniform"].get("timestep_spacing", "")
+        space_dpm_timesteps(made, spacing, two_evaluations=kind == _SINGLE)
     elif kind == _LMS:
-        whole = made.get_lms_coefficient
-
-        def coefficient(order: int, step: int, number: int) -> float:
-            # diffusers counts on the derivatives of steps that a repaint has left out.
-            known = len(made.derivatives)
-            return float(whole(min(order, known), step, number)) if number < known else 0.0
-
-        made.get_lms_coefficient = coefficient
+        count_lms_derivatives(made)
     elif kind == _LCM:
-        count = made.set_timesteps
-
-        def set_timesteps(steps: int, device: Any = None, **more: Any) -> None:
-            # Its distilled schedule has 50 steps and takes no more.
-            count(steps, device, original_inference_steps=max(50, steps), **more)
-
-        made.set_timesteps = set_timesteps
+        allow_many_lcm_steps(made)
     return made
-
-
-def _spaced(made: Any, spacing: str, *, halves: bool) -> None:
-    """A1111's timesteps for DPM++, whose own leave out the last.
-
-    `halves`: a step is two evaluations, as A1111's are, the last one alone: diffusers counts each
-    as a step, and is given one timestep between every two.
-    """
-    set_all, last = made.set_timesteps, made.config.num_train_timesteps - 1
-
-    def set_timesteps(steps: int, device: Any = None, **more: Any) -> None:
-        at = np.arange(2 * steps - 1) / 2 if halves else np.arange(steps)
-        if not spacing:
-            set_all(len(at), device, **more)
-            return
-        timesteps = {
-            "linspace": last * (1 - at / max(steps - 1, 1)),
-            "trailing": last - at * (last + 1) / steps,
-            "leading": (last + 1) // steps * (steps - 1 - at) + 1,
-        }[spacing]
-        set_all(device=device, timesteps=timesteps.round().clip(0, last).astype(int), **more)
-
-    made.set_timesteps = set_timesteps
-    made.order = 2 if halves else 1

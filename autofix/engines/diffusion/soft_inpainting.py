@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from autofix.engines.diffusion.pipeline_adapter import replace_methods
 from autofix.settings.model_sections import Soft
 from autofix.values import Crop, MaskValues
 
@@ -36,23 +37,22 @@ class SoftBlend:
         diffusers pipeline has no such place but the step itself, which is given the model output
         that would have led to the blended latents.
         """
-        step = scheduler.step
+        own_step = scheduler.step
 
-        @functools.wraps(step)  # pipelines look at the signature of `step`
-        def blended(model_output: Any, timestep: Any, sample: Any, *args: Any, **more: Any) -> Any:
+        @functools.wraps(own_step)  # pipelines look at the signature of `step`
+        def blended_step(
+            model_output: Any, timestep: Any, sample: Any, *args: Any, **more: Any
+        ) -> Any:
             of_sample, of_output, sigma = clean_coefficients(scheduler, timestep, sample.device)
             scaled = of_sample * sample.float()
             clean = self.blend_clean(scaled - of_output * model_output.float(), sigma)
             output = ((scaled - clean) / of_output).to(model_output.dtype)
-            result = step(output, timestep, sample, *args, **more)
+            result = own_step(output, timestep, sample, *args, **more)
             self.final = result[0].float()
             return result
 
-        scheduler.step = blended
-        try:
+        with replace_methods(scheduler, step=blended_step):
             yield
-        finally:
-            del scheduler.step
 
     def paste_masks(self, crops: Sequence[Crop]) -> list[MaskValues]:
         """For each crop the mask through which its patch is pasted, at working size."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from autofix.engines.base import ModelInfo
+from autofix.engines.diffusion.pipeline_adapter import Pipeline, replace_methods
 from autofix.settings.model_sections import Sampling
 
 MOST_STEPS = 1000
@@ -62,7 +63,7 @@ def plan_of(strength: float, sampling: Sampling, facts: ModelInfo) -> Plan:
 
 @contextlib.contextmanager
 def apply_step_plan(
-    pipe: Any, plan: Plan, noise_multiplier: float = 1.0
+    pipe: Pipeline, plan: Plan, noise_multiplier: float = 1.0
 ) -> Iterator[dict[str, Any]]:
     """While this lasts the inpainting pipeline does the plan; yields the arguments to call it with.
 
@@ -85,25 +86,20 @@ def apply_step_plan(
         starts.append(timesteps[:1])
         return timesteps, plan.done
 
-    changed: dict[str, Any] = {"get_timesteps": get_timesteps}
+    replaced: dict[str, Any] = {"get_timesteps": get_timesteps}
     if noise_multiplier != 1:
-        prepare = pipe.prepare_latents
+        own_prepare_latents = pipe.prepare_latents
 
         def prepare_latents(*args: Any, **more: Any) -> Any:
-            latents, noise, *rest = prepare(*args, **more)
+            latents, noise, *rest = own_prepare_latents(*args, **more)
             added = _start_noise(pipe.scheduler, noise, starts[-1], pure=plan.pure)
             return latents + (noise_multiplier - 1) * added, noise, *rest
 
-        changed["prepare_latents"] = prepare_latents
+        replaced["prepare_latents"] = prepare_latents
 
-    for name, method in changed.items():
-        setattr(pipe, name, method)
-    try:
+    with replace_methods(pipe, **replaced):
         # Any strength below 1 means that the start is not pure noise.
         yield {"num_inference_steps": plan.steps, "strength": 1.0 if plan.pure else 0.999}
-    finally:
-        for name in changed:
-            delattr(pipe, name)
 
 
 def _start_noise(scheduler: Any, noise: Any, start: Any, *, pure: bool) -> Any:

@@ -41,7 +41,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTOFIX_CONFIG", str(root / "config.toml"))
         for kind in KINDS:
-            pipe = DiffusionEngine(root / kind, Recipe()).load()
+            pipe = DiffusionEngine(root / kind, Recipe()).load().pipe
             kohya = root / "models/Lora" / f"{kind} style v1.5.safetensors"
             save_file(lora(pipe, ENCODERS[kind]), kohya)
             save_file(
@@ -194,7 +194,7 @@ def test_a_lora_changes_the_picture_and_leaves_no_trace(shared, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kohya_s_and_diffusers_layouts_give_what_the_weights_say(home, caplog, kind):
-    pipe = engine(home, kind).load()
+    pipe = engine(home, kind).load().pipe
     switch = LoraSwitch(pipe)
     parts = {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
     if kind == "sdxl":
@@ -232,7 +232,7 @@ def test_kohya_s_and_diffusers_layouts_give_what_the_weights_say(home, caplog, k
 
 
 def test_every_layer_of_a_locon_is_used(home, caplog):
-    pipe = engine(home).load()
+    pipe = engine(home).load().pipe
     draw, tensors = torch.Generator().manual_seed(4), {}
     for name, module in pipe.unet.named_modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
@@ -252,7 +252,7 @@ def test_every_layer_of_a_locon_is_used(home, caplog):
 
 def test_sdxl_s_layers_are_known_by_their_original_names(home, caplog):
     """Kohya's trainer keeps the numbering of the original code for SDXL."""
-    pipe = engine(home, "sdxl").load()
+    pipe = engine(home, "sdxl").load().pipe
     renamed = {
         key.replace("down_blocks_1_attentions_0", "input_blocks_3_1")
         .replace("mid_block_attentions_0", "middle_block_1")
@@ -271,7 +271,7 @@ def test_sdxl_s_layers_are_known_by_their_original_names(home, caplog):
 
 
 def test_a_lora_that_fits_in_part_is_used_and_that_is_said(home, caplog):
-    pipe = engine(home).load()
+    pipe = engine(home).load().pipe
     tensors = lora(pipe, ENCODERS["sd"])
     for way, shape in (("down", (2, 32)), ("up", (32, 2))):
         tensors[f"lora_te_text_model_encoder_layers_9_mlp_fc1.lora_{way}.weight"] = torch.ones(
@@ -293,7 +293,7 @@ def test_faces_with_unlike_loras_in_one_batch_are_as_each_alone(shared):
         "face <lora:sd-unet:0.5><lora:sd-te:0.5>",
     ]
     calls = []
-    hook = one.load().unet.register_forward_pre_hook(
+    hook = one.load().pipe.unet.register_forward_pre_hook(
         lambda _, given, more: calls.append(len(more["encoder_hidden_states"])), with_kwargs=True
     )
     together = paint(one, *prompts)
@@ -310,11 +310,10 @@ def test_faces_with_unlike_loras_in_one_batch_are_as_each_alone(shared):
 @torch.inference_mode()
 def test_a_lora_of_the_text_encoders_changes_what_is_read_and_not_the_unet(shared, kind):
     one = shared[kind]
-    one.load()
     read = [
         arguments
         for prompt in ("face", f"face<lora:{kind}-te>", f"face<lora:{kind}-unet>", "face")
-        for _, arguments in one._group_crops(crops(prompt), Recipe())
+        for _, arguments in one.load().group_by_prompt(crops(prompt), Recipe())
     ]
     assert not torch.allclose(read[0]["prompt_embeds"], read[1]["prompt_embeds"], atol=1e-3)
     assert torch.equal(read[0]["prompt_embeds"], read[2]["prompt_embeds"])
@@ -322,12 +321,11 @@ def test_a_lora_of_the_text_encoders_changes_what_is_read_and_not_the_unet(share
     if kind == "sdxl":
         pooled = [each["pooled_prompt_embeds"] for each in read]
         assert not torch.allclose(pooled[0], pooled[1], atol=1e-3)
-    assert "peft_config" in vars(one._pipe.text_encoder)
+    assert "peft_config" in vars(one.load().pipe.text_encoder)
 
 
 def test_weights_of_one_file_add_up_and_its_order_does_not_matter(shared):
-    switch = shared["sd"]._loras
-    shared["sd"].load()
+    switch = shared["sd"].load().loras
     prompts = [
         "<lora:sd-te:0.5><lora:sd-unet:1>",
         "<lora:SD-UNET:0.25>b<lora:sd-te:0.5><lora:sd-unet:0.75>",
@@ -340,20 +338,22 @@ def test_weights_of_one_file_add_up_and_its_order_does_not_matter(shared):
 
 def test_a_lora_is_loaded_once_and_few_are_kept(home, monkeypatch):
     one = engine(home)
-    pipe, loaded = one.load(), []
+    pipe, loaded = one.load().pipe, []
     load = pipe.load_lora_weights
     monkeypatch.setattr(
         pipe, "load_lora_weights", lambda *a, **k: loaded.append(1) or load(*a, **k)
     )
     (plain,) = paint(one, "face")
     for _ in range(2):
-        list(one._loras.activate_sets(["<lora:sd-te:1>", "<lora:sd-te:0.4> <lora:sd-unet:1>"]))
+        list(
+            one.load().loras.activate_sets(["<lora:sd-te:1>", "<lora:sd-te:0.4> <lora:sd-unet:1>"])
+        )
     assert len(loaded) == 2
     first = home / "models/Lora/sd-unet.safetensors"
     copies = [first.with_name(f"copy{n}.safetensors") for n in range(KEPT + 1)]
     for copy in copies:
         copy.write_bytes(first.read_bytes())
-        list(one._loras.activate_sets([f"<lora:{copy.stem}:1>"]))
+        list(one.load().loras.activate_sets([f"<lora:{copy.stem}:1>"]))
     assert len(pipe.unet.peft_config) == KEPT
     assert not hasattr(pipe.text_encoder, "peft_config")
     assert np.array_equal(paint(one, "face")[0], plain)
@@ -471,13 +471,14 @@ def test_a_file_that_does_not_fit_leaves_the_model_as_it_was(home, tensors, said
 
 
 def test_no_memory_for_a_lora_is_no_fault_of_its_file(home, monkeypatch):
-    switch = LoraSwitch(engine(home).load())
+    pipe = engine(home).load().pipe
+    switch = LoraSwitch(pipe)
 
     def full(*args, **more):
         raise RuntimeError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(switch._pipe, "load_lora_weights", full)
+        patch.setattr(pipe, "load_lora_weights", full)
         with pytest.raises(RuntimeError, match="out of memory"):
             list(switch.activate_sets(["<lora:sd-unet>"]))
     ((_, _, active),) = switch.activate_sets(["<lora:sd-unet>"])
@@ -485,7 +486,7 @@ def test_no_memory_for_a_lora_is_no_fault_of_its_file(home, monkeypatch):
 
 
 def test_the_owner_s_pipeline_keeps_its_own_loras(home):
-    pipe = DiffusionEngine(home / "sd", Recipe()).load()
+    pipe = DiffusionEngine(home / "sd", Recipe()).load().pipe
     pipe.load_lora_weights(
         str(home / "models/Lora"), weight_name="sd-diffusers.safetensors", adapter_name="mine"
     )
@@ -505,7 +506,7 @@ def test_closing_drops_the_loras_and_they_come_back(home):
     one = engine(home)
     (before,) = paint(one, "face<lora:sd-unet>")
     one.close()
-    assert one._loras._pipe is None
+    assert one.model is None
     assert np.array_equal(paint(one, "face<lora:sd-unet>")[0], before)
 
 
@@ -535,12 +536,12 @@ def embedding(home):
 def test_an_embedding_s_vectors_stand_where_its_name_stood(home, embedding, kind):
     embedding("Bad-Hands-5.safetensors", EMBEDDINGS[kind])
     one = engine(home, kind)
-    pipe = one.load()
+    pipe = one.load().pipe
     seen = []
     handle = pipe.text_encoder.encoder.layers[0].register_forward_pre_hook(
         lambda _, given, more: seen.append((given or (more["hidden_states"],))[0]), with_kwargs=True
     )
-    named = one._encoder.prompt_arguments("a (bad-hands-5:1.2), b", None)["prompt_embeds"]
+    named = one.load().encoder.prompt_arguments("a (bad-hands-5:1.2), b", None)["prompt_embeds"]
     handle.remove()
     vectors = next(iter(EMBEDDINGS[kind]))
     tensors = torch.randn(EMBEDDINGS[kind][vectors], generator=torch.Generator().manual_seed(3))
@@ -557,9 +558,9 @@ def test_an_embedding_s_vectors_stand_where_its_name_stood(home, embedding, kind
 def test_a_prompt_that_names_no_embedding_is_read_as_ever(home, embedding):
     embedding("face.safetensors", EMBEDDINGS["sd"])
     one = engine(home)
-    pipe = one.load()
+    pipe = one.load().pipe
     for prompt in ("surface, facet", "a, (b:1.2)", ""):
-        ours = one._encoder.prompt_arguments(prompt, "bad")
+        ours = one.load().encoder.prompt_arguments(prompt, "bad")
         bare = PromptEncoder(pipe).prompt_arguments(prompt, "bad")
         assert all(torch.equal(ours[key], bare[key]) for key in bare)
     assert len(pipe.tokenizer) == 190
@@ -568,7 +569,7 @@ def test_a_prompt_that_names_no_embedding_is_read_as_ever(home, embedding):
 def test_an_embedding_is_never_cut_in_two(shared, embedding):
     embedding("five.safetensors", {"emb_params": (5, tiny.WIDTH)})
     embedding("many.safetensors", {"emb_params": (CHUNK + 5, tiny.WIDTH)})
-    tokenizer = shared["sd"].load().tokenizer
+    tokenizer = shared["sd"].load().pipe.tokenizer
     embeddings = Embeddings([tiny.WIDTH])
     for before, lengths in ((70, [75, 1]), (71, [71, 6]), (75, [75, 6])):
         chunks = prompt_chunks("a" * before + " FIVE b", tokenizer, embeddings)
@@ -587,9 +588,9 @@ def test_an_embedding_of_another_width_stays_a_word_and_that_is_said_once(
 ):
     embedding("other.safetensors", shapes)
     one = engine(home, kind)
-    pipe = one.load()
+    pipe = one.load().pipe
     for prompt in ("other", "a other"):
-        ours = one._encoder.prompt_arguments(prompt, None)["prompt_embeds"]
+        ours = one.load().encoder.prompt_arguments(prompt, None)["prompt_embeds"]
         assert torch.equal(
             ours, PromptEncoder(pipe).prompt_arguments(prompt, None)["prompt_embeds"]
         )
@@ -626,13 +627,15 @@ def test_what_is_no_embedding_is_no_word(home, embedding, caplog):
 @torch.inference_mode()
 def test_clip_skip_takes_an_earlier_layer_and_the_last_norm(shared):
     one = shared["sd"]
-    pipe = one.load()
+    pipe = one.load().pipe
     ids = pipe.tokenizer("ab", padding="max_length", max_length=77, return_tensors="pt").input_ids
     states = pipe.text_encoder(ids, output_hidden_states=True).hidden_states
     embeds = [
         arguments["prompt_embeds"]
         for skip in (1, 2, 1)
-        for _, arguments in one._group_crops(crops("ab"), Recipe(model={"clip_skip": skip}))
+        for _, arguments in one.load().group_by_prompt(
+            crops("ab"), Recipe(model={"clip_skip": skip})
+        )
     ]
     torch.testing.assert_close(embeds[1], pipe.text_encoder.final_layer_norm(states[-2]))
     assert not torch.allclose(embeds[0], embeds[1], atol=1e-3)
@@ -642,7 +645,7 @@ def test_clip_skip_takes_an_earlier_layer_and_the_last_norm(shared):
 @torch.inference_mode()
 def test_clip_skip_is_for_sd_1_alone(shared, monkeypatch):
     for kind in KINDS:
-        pipe = shared[kind].load()
+        pipe = shared[kind].load().pipe
         if kind == "sd":  # as SD 2.x has it
             monkeypatch.setattr(pipe.text_encoder.config, "hidden_act", "gelu")
         first, second = (
@@ -714,9 +717,9 @@ def test_a_vae_takes_the_place_of_the_model_s_own(home, shared, form):
     own, other = shared["sd"], engine(home, vae=given)
     (before,), (after,) = paint(own, "face"), paint(other, "face")
     assert far(before, after)
-    theirs = other._pipe.vae.state_dict()
+    theirs = other.load().pipe.vae.state_dict()
     assert all(torch.equal(theirs[key], each) for key, each in vae.state_dict().items())
-    assert other._pipe.vae.config.scaling_factor == own._pipe.vae.config.scaling_factor
+    assert other.load().pipe.vae.config.scaling_factor == own.load().pipe.vae.config.scaling_factor
 
 
 def test_another_vae_under_the_same_name_is_another_engine(home):

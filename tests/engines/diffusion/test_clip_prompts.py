@@ -21,7 +21,7 @@ def pipes(tmp_path_factory):
         "sdxl": tiny.sdxl(root / "sdxl"),
         "promptless": tiny.promptless(root / "promptless"),
     }
-    return {name: DiffusionEngine(f, Recipe()).load() for name, f in folders.items()}
+    return {name: DiffusionEngine(f, Recipe()).load().pipe for name, f in folders.items()}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import torch
 
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.engines.diffusion.inputs import pipeline_inputs
-from autofix.engines.diffusion.masked_content import fill_masked, latent_mask
+from autofix.engines.diffusion.inputs import fill_masked, latent_mask, pipeline_inputs
 from autofix.engines.diffusion.samplers import SAMPLERS
 from autofix.engines.model_info import identity, read_facts
 from autofix.errors import EngineError, ModelError, RecipeError
@@ -224,7 +223,7 @@ def test_the_library_s_failure_is_an_engine_error(folders):
     def out_of_memory(*args, **kwargs):
         raise RuntimeError("out of memory\nand a long trace")
 
-    engine._pipe.unet.forward = out_of_memory
+    engine.load().pipe.unet.forward = out_of_memory
     with pytest.raises(EngineError, match="model failed: out of memory: try a smaller --batch"):
         engine.inpaint(crops(1), Recipe(sampling={"steps": 4}))
 
@@ -251,7 +250,7 @@ def watched(folders):
     def watch(kind, **settings):
         engine = DiffusionEngine(folders[kind], recipe_of(**{"steps": 4, **settings}))
         engines.append(engine)
-        pipe, seen = engine.load(), []
+        pipe, seen = engine.load().pipe, []
         pipe.unet.register_forward_pre_hook(
             lambda _, given, more: seen.append((given[0], more["encoder_hidden_states"])),
             with_kwargs=True,
@@ -304,7 +303,7 @@ def test_masked_contents_and_soft_masks_work_in_half_precision(folders, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("content", ["fill", "latent-noise", "latent-nothing"])
 def test_a_batch_starts_from_the_masked_content(folders, kind, content):
-    pipe = DiffusionEngine(folders[kind], Recipe()).load()
+    pipe = DiffusionEngine(folders[kind], Recipe()).load().pipe
     batch = feathered()
     seeds = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
     with torch.inference_mode():
@@ -413,7 +412,7 @@ def test_prompts_that_are_not_clip_s_alone_are_left_to_the_pipeline(folders, kin
     batch = [replace(one, region=replace(one.region, negative_prompt="bad")) for one in batch]
     engine = DiffusionEngine(folders[kind], Recipe(sampling={"steps": 4, "cfg": cfg}))
     ours = engine.inpaint(batch, Recipe(sampling={"steps": 4, "cfg": cfg}))
-    engine._encoder = None
+    engine.load().encoder = None
     theirs = engine.inpaint(batch, Recipe(sampling={"steps": 4, "cfg": cfg}))
     for a, b in zip(ours, theirs, strict=True):
         assert np.abs(a.pixels - b.pixels).max() * 255 <= 1

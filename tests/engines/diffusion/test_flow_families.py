@@ -34,7 +34,7 @@ def folders(tmp_path_factory):
 def asking(engine, monkeypatch):
     """What the engine's pipeline is called with, one dict a call."""
     seen = []
-    pipe = engine.load()
+    pipe = engine.load().pipe
     call = type(pipe).__call__
 
     def spy(self, *args, **given):

@@ -42,7 +42,7 @@ def repaint(folder, batch, **settings):
     """The rows that the UNet worked on at each call, and the pixels."""
     settings = recipe_of(**{"steps": 6, "sampler": "DPM++ 2M Karras", "cfg": 7.0, **settings})
     engine = DiffusionEngine(folder, settings)
-    unet = engine.load().unet
+    unet = engine.load().pipe.unet
     rows, forward = [], unet.forward
     unet.forward = lambda *args, **given: rows.append(len(args[0])) or forward(*args, **given)
     patches = engine.inpaint(batch, settings)

@@ -42,10 +42,10 @@ def shown(folder, batch, **settings):
     settings = recipe_of(**{"cfg": 1.0, "sampler": "DPM++ 2M Karras", **settings})
     engine = DiffusionEngine(folder, settings)
     seen = []
-    unet = engine.load().unet
+    unet = engine.load().pipe.unet
     unet.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
     patches = engine.inpaint(batch, settings)
-    assert not {"get_timesteps", "prepare_latents"} & set(vars(engine._pipe))
+    assert not {"get_timesteps", "prepare_latents"} & set(vars(engine.load().pipe))
     return seen, patches
 
 
@@ -210,7 +210,7 @@ def test_flow_matching_models_do_the_plan_too(tmp_path, kind):
         settings = recipe_of(cfg=1.0, steps=6, sampler="Euler Karras", noise_multiplier=multiplier)
         engine = DiffusionEngine(folder, settings)
         seen = []
-        engine.load().transformer.register_forward_pre_hook(
+        engine.load().pipe.transformer.register_forward_pre_hook(
             lambda _, args, given, seen=seen: seen.append(
                 given["hidden_states"] if "hidden_states" in given else torch.stack(args[0])
             ),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from autofix.engines.diffusion.masked_content import (
+from autofix.engines.diffusion.inputs import (
     fill_masked,
     latent_mask,
     refill_latents,
