@@ -81,7 +81,9 @@ class PlainLoop:
         named = sampling.sampler != "auto" or own.get("sampler")
         sampler = info.sampler if sampling.sampler == "auto" else sampling.sampler
         self._pipe = sequential.load(
-            folder, *device_and_dtype(recipe.device), partial(make_scheduler, sampler) if named else None
+            folder,
+            *device_and_dtype(recipe.device),
+            partial(make_scheduler, sampler) if named else None,
         )
         cfg = info.cfg if sampling.cfg == "auto" else sampling.cfg
         self._prompts = sequential.encode(
