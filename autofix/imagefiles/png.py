@@ -19,16 +19,25 @@ from PIL.PngImagePlugin import PngInfo, iTXt
 XMP_KEY = "XML:com.adobe.xmp"
 """The key of the text that holds XMP."""
 
+PARAMETERS_KEY = "parameters"
+"""The key of the text that holds A1111's infotext."""
+
+RECORD_KEY = "autofix"
+"""The key of the text, or of the infotext in EXIF, that holds our record as JSON."""
+
 Text = tuple[tuple[str, str], ...]
 """Keys and values of text chunks, in order."""
 
 Colour = tuple[tuple[bytes, bytes], ...]
 """Names and data of the chunks that say what the colours mean."""
 
+DEEP_PNG_LEVEL = 6
+"""zlib's level for 16 bits. OpenCV's own default is four times as fast, but of a smooth picture its
+file is 25 times as large."""
+
 _COLOUR = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _TEXT_LIMIT_BYTES = 64 * 2**20
-_LINES = 64
 
 
 @dataclass(frozen=True)
@@ -52,13 +61,13 @@ def read_facts(stream: BinaryIO) -> PngFacts:
     depth, grey, interlaced, unreadable = 8, False, False, 0
     text: list[tuple[str, str]] = []
     colour: list[tuple[bytes, bytes]] = []
-    for kind, data in _chunks(stream):
+    for kind, data in _read_chunks(stream):
         if kind == b"IHDR":
             depth, grey, interlaced = data[8], data[9] in (0, 4), data[12] == 1
         elif kind in _COLOUR:
             colour.append((kind, data))
         else:
-            pair = _text(kind, data)
+            pair = _parse_text(kind, data)
             if pair is None:
                 unreadable += 1
             else:
@@ -85,7 +94,7 @@ def png_info(text: Text, colour: Colour) -> PngInfo:
     return info
 
 
-def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+def _read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """The chunks that matter here, up to the end chunk or the end of the file."""
     stream.seek(8)
     wanted = (b"IHDR", *_COLOUR, *_TEXT)
@@ -100,7 +109,7 @@ def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             stream.seek(length + 4, 1)
 
 
-def _text(kind: bytes, data: bytes) -> tuple[str, str] | None:
+def _parse_text(kind: bytes, data: bytes) -> tuple[str, str] | None:
     """Key and value of a text chunk, or None where it is malformed."""
     key, separator, rest = data.partition(b"\0")
     if not key or not separator:
@@ -110,72 +119,48 @@ def _text(kind: bytes, data: bytes) -> tuple[str, str] | None:
         if kind == b"tEXt":
             return name, rest.decode("latin-1")
         if kind == b"zTXt":
-            return name, _inflated(rest[1:]).decode("latin-1")
+            return name, _inflate(rest[1:]).decode("latin-1")
         flag, rest = rest[0], rest[2:]
         language, translated, value = rest.split(b"\0", 2)
-        value = _inflated(value) if flag else value
+        value = _inflate(value) if flag else value
         return name, iTXt(value.decode(), language.decode(), translated.decode())
     except (ValueError, IndexError, zlib.error):
         return None
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflate(data: bytes) -> bytes:
     return zlib.decompressobj().decompress(data, _TEXT_LIMIT_BYTES)
 
 
 def with_deep_pixels(png: bytes, values: NDArray[np.uint16]) -> bytes:
     """A PNG file with 16 bits a channel in place of its pixels, and all its other chunks.
 
-    `values` are height x width x channels: grey, grey and alpha, RGB, or RGBA.
+    `values` are height x width x channels: grey, RGB or RGBA; grey and alpha are written as RGBA.
     """
-    height, width, channels = values.shape
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
-    written, at, done = [png[:8]], 8, False
+    import cv2  # not at the top: `import autofix` must not load it
+
+    if values.shape[2] == 2:
+        values = values[..., [0, 0, 0, 1]]
+    swapped = values[..., [2, 1, 0, 3][: values.shape[2]]] if values.shape[2] > 1 else values
+    written, deep = cv2.imencode(".png", swapped, [cv2.IMWRITE_PNG_COMPRESSION, DEEP_PNG_LEVEL])
+    if not written:
+        raise ValueError("OpenCV cannot write it")
+    pixels = b"".join(chunk for kind, chunk in _raw_chunks(bytes(deep)) if kind == b"IDAT")
+    head = next(chunk for kind, chunk in _raw_chunks(bytes(deep)) if kind == b"IHDR")
+    chunks = [png[:8]]
+    for kind, chunk in _raw_chunks(png):
+        if kind == b"IHDR":
+            chunk = head
+        elif kind == b"IDAT":
+            chunk, pixels = pixels, b""
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _raw_chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The kind of each chunk, and all its bytes with length and checksum."""
+    at = 8
     while at < len(png):
         length, kind = struct.unpack_from(">I4s", png, at)
-        data = png[at + 8 : at + 8 + length]
+        yield kind, png[at : at + 12 + length]
         at += 12 + length
-        if kind == b"IDAT":
-            if done:
-                continue
-            data, done = _deflated(values), True
-        written.append(_chunk(kind, head if kind == b"IHDR" else data))
-    return b"".join(written)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    checked = zlib.crc32(data, zlib.crc32(kind))
-    return struct.pack(">I4s", len(data), kind) + data + struct.pack(">I", checked)
-
-
-def _deflated(values: NDArray[np.uint16]) -> bytes:
-    """The lines of a picture, filtered and compressed, some at a time to save memory."""
-    height, width, channels = values.shape
-    packer = zlib.compressobj()
-    packed = []
-    above = np.zeros((1, width * channels * 2), np.uint8)
-    for start in range(0, height, _LINES):
-        band = values[start : start + _LINES].astype(">u2").view(np.uint8)
-        lines = np.concatenate([above, band.reshape(len(band), -1)])
-        packed.append(packer.compress(_filtered(lines, step=channels * 2)))
-        above = lines[-1:]
-    return b"".join([*packed, packer.flush()])
-
-
-def _filtered(lines: NDArray[np.uint8], *, step: int) -> bytes:
-    """All lines but the first, each less what PNG predicts of it: the pixel to the left, above, or
-    Paeth's choice, by which leaves the least in sum, as libpng chooses. `step` is bytes a pixel.
-    """
-    now, up = lines[1:].astype(np.int16), lines[:-1].astype(np.int16)
-    left, corner = np.zeros_like(now), np.zeros_like(now)
-    left[:, step:], corner[:, step:] = now[:, :-step], up[:, :-step]
-    by_left, by_up = np.abs(up - corner), np.abs(left - corner)
-    by_corner = np.abs(left + up - 2 * corner)
-    paeth = np.where((by_left <= by_up) & (by_left <= by_corner), left, corner)
-    paeth = np.where((by_left > by_up) & (by_up <= by_corner), up, paeth)
-    rests = np.stack([(now - guess).astype(np.uint8) for guess in (left, up, paeth)])
-    costs = np.abs(rests.view(np.int8).astype(np.int16)).sum(axis=2, dtype=np.int64)
-    best = costs.argmin(axis=0)
-    kinds = np.array([1, 2, 4], np.uint8)[best][:, None]
-    return np.concatenate([kinds, rests[best, np.arange(len(best))]], axis=1).tobytes()
