@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autofix.fixer import Fixer
-from autofix.metadata import PARAMETERS_KEY, GenerationText, format_generation
+from autofix.imagefiles.png import PARAMETERS_KEY
+from autofix.metadata import GenerationText, format_generation
 from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load_recipe
 from autofix.values import Outcome, Picture, Pixels, Source

@@ -19,10 +19,17 @@ from PIL import Image
 from PIL.PngImagePlugin import iTXt
 
 from autofix.imagefiles import exif
-from autofix.imagefiles.png import XMP_KEY, Colour, Text, png_info, with_deep_pixels
+from autofix.imagefiles.png import (
+    PARAMETERS_KEY,
+    RECORD_KEY,
+    XMP_KEY,
+    Colour,
+    Text,
+    png_info,
+    with_deep_pixels,
+)
 from autofix.imagefiles.sixteen_bit import Deep, carried_over
 from autofix.imagefiles.tiff import DIRECTORIES, alpha_tags, deep_tiff, with_tags
-from autofix.metadata import PARAMETERS_KEY, RECORD_KEY
 from autofix.values import Picture, Source
 
 JPEG_QUALITY = 95

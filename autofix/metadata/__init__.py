@@ -2,28 +2,25 @@
 
 infotext    AUTOMATIC1111's text, taken apart and put together
 readers     every program's way of saying it, as one GenerationText
-graph       the prompts in a ComfyUI graph
-adetailer   ADetailer's arguments and its infotext keys, from and to a recipe
-written     our own record inside a picture
+comfyui     the prompts in a ComfyUI graph
+provenance  our own record inside a picture
+adetailer_infotext, adetailer_recipe: ADetailer's arguments, its infotext keys, from and to a recipe
 """
 
 from __future__ import annotations
 
 from autofix.metadata.infotext import (
     NEGATIVE_PREFIX,
-    PARAMETERS_KEY,
     GenerationText,
     format_generation,
     parse_generation,
     read_infotext,
 )
-from autofix.metadata.provenance import RECORD_KEY, read_record, record_fix
+from autofix.metadata.provenance import read_record, record_fix
 from autofix.metadata.readers import read_generation
 
 __all__ = [
     "NEGATIVE_PREFIX",
-    "PARAMETERS_KEY",
-    "RECORD_KEY",
     "GenerationText",
     "format_generation",
     "parse_generation",

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from autofix.engines.diffusion.samplers import check_sampler
 from autofix.errors import RecipeError
 from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, Args
 from autofix.metadata.controlnet import controlnet_args, controls_of
 from autofix.settings.recipe import Recipe
 from autofix.settings.region_sections import PADDING, Detect
+from autofix.settings.sampler_names import check_sampler
 from autofix.settings.units import Share
 from autofix.values import Region, RegionResult
 

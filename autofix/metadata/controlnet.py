@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-from autofix.engines.diffusion.control_preprocess import MODULES, module_of
 from autofix.metadata.adetailer_infotext import DEFAULTS, Args
+from autofix.settings.control_modules import MODULES, module_of
 from autofix.settings.model_sections import Control
 
 _NEAREST = {

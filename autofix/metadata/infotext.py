@@ -13,10 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autofix.imagefiles import exif
+from autofix.imagefiles.png import PARAMETERS_KEY
 from autofix.values import Source
-
-PARAMETERS_KEY = "parameters"
-"""The key of the PNG text that holds the infotext."""
 
 NEGATIVE_PREFIX = "Negative prompt:"
 """What the line that begins the negative prompt begins with."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from autofix.imagefiles import exif
 from autofix.imagefiles.decode import PILLOW_ERRORS
+from autofix.imagefiles.png import PARAMETERS_KEY, RECORD_KEY
 from autofix.metadata.adetailer_infotext import PREFIX, VERSION_KEY, Pairs, infotext_keys, tabs_of
 from autofix.metadata.adetailer_recipe import args_of
 from autofix.metadata.infotext import (
-    PARAMETERS_KEY,
     SETTING,
     GenerationText,
     format_generation,
@@ -21,9 +21,6 @@ from autofix.metadata.infotext import (
 from autofix.records import version
 from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, RegionResult, Source
-
-RECORD_KEY = "autofix"
-"""The key of the PNG text, or of the infotext in EXIF, that holds the record as JSON."""
 
 _MARK = "autofix version"
 """The first of our keys in an infotext: from here on a later fix replaces what is ours."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from autofix.imagefiles import exif
 from autofix.imagefiles.decode import PILLOW_ERRORS
+from autofix.imagefiles.png import PARAMETERS_KEY
 from autofix.metadata.comfyui import read_graph
 from autofix.metadata.infotext import (
-    PARAMETERS_KEY,
     GenerationText,
     comment_text,
     parse_generation,

@@ -11,9 +11,8 @@ from sd_parsers import ParserManager
 
 import autofix
 from autofix.imagefiles import files
+from autofix.imagefiles.png import PARAMETERS_KEY, RECORD_KEY
 from autofix.metadata import (
-    PARAMETERS_KEY,
-    RECORD_KEY,
     parse_generation,
     read_generation,
     read_infotext,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -12,9 +11,7 @@ from typing import Any
 from autofix.engines.diffusion.lora import Loras
 from autofix.engines.diffusion.pipeline_adapter import Pipeline, execution_device
 from autofix.engines.diffusion.textual_inversion import Embeddings
-
-Piece = tuple[str, float]
-"""A text, and how much attention it gets."""
+from autofix.prompts.attention import parse_attention
 
 Chunk = tuple[list[int], list[float]]
 """Up to 75 tokens, and the weight of each."""
@@ -24,65 +21,6 @@ CHUNK = 75
 
 COMMA_REACH = 20
 """A chunk ends after its last comma where that is at most so many tokens before its end."""
-
-_BRACKET = 1.1
-_TOKEN = re.compile(
-    r"""(?P<escaped>\\[()\[\]\\]?)
-      | (?P<open>[(\[])
-      | (?P<weighted>:\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\))
-      | (?P<close>[)\]])
-      | (?P<break>\s*\bBREAK\b\s*)
-      | (?P<text>\s+|\w+|.)""",
-    re.VERBOSE,
-)
-
-
-def parse_attention(prompt: str) -> list[list[Piece]]:
-    r"""The parts between BREAKs, each as pieces of one weight.
-
-    `(word)` counts 1.1 times, `[word]` the 1.1th part, `(word:1.3)` 1.3 times; nested brackets
-    multiply. A bracket that is never closed reaches to the end. `\(` is a bracket to be read.
-    """
-    texts: list[str | None] = []  # None: BREAK
-    weights: list[float] = []
-    opened: dict[str, list[int]] = {"(": [], "[": []}
-
-    def close(bracket: str, factor: float) -> None:
-        for index in range(opened[bracket].pop(), len(weights)):
-            weights[index] *= factor
-
-    for token in _TOKEN.finditer(prompt):
-        kind, said = token.lastgroup, token[0]
-        if kind == "open":
-            opened[said].append(len(weights))
-        elif kind == "weighted" and opened["("]:
-            close("(", float(token["weight"]))
-        elif said == ")" and opened["("]:
-            close("(", _BRACKET)
-        elif said == "]" and opened["["]:
-            close("[", 1 / _BRACKET)
-        else:
-            text = said[1:] if kind == "escaped" else said
-            texts.append(None if kind == "break" else text)
-            weights.append(1.0)
-    for bracket, factor in (("(", _BRACKET), ("[", 1 / _BRACKET)):
-        while opened[bracket]:
-            close(bracket, factor)
-    return _parts(texts, weights)
-
-
-def _parts(texts: list[str | None], weights: list[float]) -> list[list[Piece]]:
-    """Split at every None; neighbours of equal weight joined."""
-    parts: list[list[Piece]] = [[]]
-    for text, weight in zip(texts, weights, strict=True):
-        part = parts[-1]
-        if text is None:
-            parts.append([])
-        elif part and part[-1][1] == weight:
-            part[-1] = (part[-1][0] + text, weight)
-        else:
-            part.append((text, weight))
-    return parts
 
 
 def prompt_chunks(prompt: str, tokenizer: Any, embeddings: Embeddings | None = None) -> list[Chunk]:

@@ -13,9 +13,10 @@ import numpy as np
 
 from autofix.engines.checkpoints.weight_file import check_kind
 from autofix.engines.diffusion.control_load import load_controlnet
-from autofix.engines.diffusion.control_preprocess import check_module, control_image, module_of
+from autofix.engines.diffusion.control_preprocess import check_module, control_image
 from autofix.engines.diffusion.pipeline_adapter import Pipeline, execution_device
 from autofix.errors import ModelError
+from autofix.settings.control_modules import module_of
 from autofix.settings.model_folders import model_folders
 from autofix.settings.model_sections import Control
 from autofix.settings.recipe import Recipe

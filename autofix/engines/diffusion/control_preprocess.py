@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.errors import EngineError, ModelError, RecipeError
+from autofix.errors import EngineError, ModelError
+from autofix.settings.control_modules import module_of
 from autofix.settings.model_folders import model_folders
 from autofix.settings.model_sections import Control
 from autofix.values import Crop
@@ -19,7 +19,6 @@ from autofix.values import Crop
 Image = NDArray[np.float32]
 """RGB, height x width x 3, 0 to 1; -1 where an inpaint ControlNet shall look away."""
 
-_OWN = ("none", "tile_resample", "canny", "inpaint_only", "inpaint_global_harmonious")
 _POSE = ("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth")
 _LINES = ("sk_model.pth", "sk_model2.pth")
 _HED, _PIDI = ("ControlNetHED.pth",), ("table5_pidinet.pth",)
@@ -39,48 +38,6 @@ _DETECTORS: dict[str, tuple[str, tuple[str, ...], dict[str, bool]]] = {
     "t2ia_sketch_pidi": ("PidiNetDetector", _PIDI, {"apply_filter": True}),
 }
 """Module -> controlnet-aux's class, the files it reads, and how it is called."""
-
-MODULES = (*_OWN, *_DETECTORS)
-"""Every module, by the name that the web UI's ControlNet extension gives it."""
-
-_SHORT = {
-    "tile": "tile_resample",
-    "inpaint": "inpaint_only",
-    "lineart": "lineart_realistic",
-    "depth": "depth_midas",
-    "softedge": "softedge_hed",
-    "scribble": "scribble_hed",
-}
-_GUESSES = {  # ADetailer's, in its order, and after them ours
-    "inpaint": "inpaint_global_harmonious",
-    "scribble": "t2ia_sketch_pidi",
-    "lineart_anime": "lineart_anime",
-    "lineart": "lineart_coarse",
-    "openpose": "openpose_full",
-    "tile": "tile_resample",
-    "depth": "depth_midas",
-    "canny": "canny",
-    "softedge": "softedge_hed",
-}
-
-
-def module_of(control: Control) -> str:
-    """One of MODULES. auto is guessed from the ControlNet's name, as ADetailer does, else none.
-
-    Raises RecipeError for a name that is no module's.
-    """
-    if control.module == "auto":
-        name = PurePath(control.model.replace("\\", "/")).name.lower()
-        return next((module for part, module in _GUESSES.items() if part in name), "none")
-    module = _SHORT.get(control.module, control.module)
-    if module not in MODULES:
-        known = [*MODULES, *_SHORT]
-        near = difflib.get_close_matches(module, known, n=3, cutoff=0.4) or known
-        raise RecipeError(
-            f"there is no control module {control.module!r}",
-            f"set inpaint.control's module to auto, or to one such as {', '.join(near)}",
-        )
-    return module
 
 
 def check_module(control: Control) -> None:

@@ -18,7 +18,6 @@ from autofix.engines.diffusion.load import find_vae, inpainting_of, load_pipelin
 from autofix.engines.diffusion.loaded_model import Conditioning, LoadedModel
 from autofix.engines.diffusion.lora import LoraSwitch
 from autofix.engines.diffusion.lora_tags import check_loras
-from autofix.engines.diffusion.samplers import check_sampler
 from autofix.engines.locate import Source
 from autofix.engines.memory import in_words, lighter
 from autofix.engines.model_info import (
@@ -30,6 +29,7 @@ from autofix.engines.model_info import (
 )
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Recipe
+from autofix.settings.sampler_names import check_sampler
 from autofix.values import Crop, Patch
 
 

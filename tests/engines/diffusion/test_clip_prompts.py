@@ -3,12 +3,12 @@ import torch
 
 from autofix.engines.diffusion.clip_prompts import (
     PromptEncoder,
-    parse_attention,
     prompt_chunks,
     reads_clip,
     weigh_tokens,
 )
 from autofix.engines.diffusion.engine import DiffusionEngine
+from autofix.prompts.attention import parse_attention
 from autofix.settings.recipe import Recipe
 from tests.engines import tiny
 

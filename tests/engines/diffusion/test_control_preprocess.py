@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from autofix.engines.diffusion.control_preprocess import check_module, control_image, module_of
+from autofix.engines.diffusion.control_preprocess import check_module, control_image
 from autofix.errors import ModelError
+from autofix.settings.control_modules import module_of
 from autofix.settings.model_sections import Control
 from tests.engines.steered import crops
 

@@ -10,12 +10,12 @@ import torch
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.inputs import fill_masked, latent_mask, pipeline_inputs
-from autofix.engines.diffusion.samplers import SAMPLERS
 from autofix.engines.model_info import identity, read_facts
 from autofix.errors import EngineError, ModelError, RecipeError
 from autofix.settings.model_sections import Device
 from autofix.settings.recipe import Recipe
 from autofix.settings.region_sections import PADDING
+from autofix.settings.sampler_names import SAMPLERS
 from autofix.settings.units import Share
 from autofix.values import Patch
 from tests.build import crop, region, smooth

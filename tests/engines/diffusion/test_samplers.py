@@ -9,16 +9,11 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.engines.diffusion.samplers import (
-    NAMES,
-    SAMPLERS,
-    SCHEDULES,
-    check_sampler,
-    make_scheduler,
-)
+from autofix.engines.diffusion.samplers import make_scheduler
 from autofix.engines.diffusion.steps import Plan, apply_step_plan, make_plan
 from autofix.errors import RecipeError
 from autofix.settings.recipe import Recipe
+from autofix.settings.sampler_names import NAMES, SAMPLERS, SCHEDULES, check_sampler
 from tests.build import crop, region, smooth
 from tests.engines import tiny
 from tests.recipes import recipe_of

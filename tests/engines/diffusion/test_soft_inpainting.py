@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from autofix.engines.diffusion.samplers import NAMES, SAMPLERS, check_sampler, make_scheduler
+from autofix.engines.diffusion.samplers import make_scheduler
 from autofix.engines.diffusion.soft_inpainting import (
     SoftBlend,
     clean_coefficients,
@@ -17,6 +17,7 @@ from autofix.engines.diffusion.soft_inpainting import (
 from autofix.engines.diffusion.steps import Plan, apply_step_plan
 from autofix.errors import RecipeError
 from autofix.settings.model_sections import Soft
+from autofix.settings.sampler_names import NAMES, SAMPLERS, check_sampler
 
 STEPS = 6
 
