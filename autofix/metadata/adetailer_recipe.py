@@ -32,16 +32,13 @@ _MEDIAPIPE = {
 _BLAZEFACE = {"blazeface": "mediapipe_face_short", "blazeface-full": "mediapipe_face_full"}
 _CONFIDENCE = {"blazeface": 0.75, "blazeface-full": 0.75, "hands": 0.75}  # theirs where it is auto
 _MERGES = {"None": "none", "Merge": "merge", "Merge and Invert": "merge-invert"}
+SAME_VAE = "Use same VAE"
 _SAME = ("Use same scheduler", "Automatic", "")
-_ELSEWHERE = {
-    "ad_checkpoint": "name a diffusers folder in model.name",
-    "ad_vae": "put it into the diffusers folder that model.name names",
-    "ad_noise_multiplier": "raise inpaint.strength for more change",
-    "ad_clip_skip": "autofix takes the model's own",
+_NO_COUNTERPART = {
+    "ad_checkpoint": "name the file, or a diffusers folder, in model.name",
+    "ad_restore_face": "add a pass whose model.name is a face-restoration file",
 }
-_NOWHERE = {
-    "ad_restore_face": "autofix repaints and restores nothing",
-}
+"""Argument -> what to do instead."""
 
 
 def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
@@ -85,6 +82,12 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
     for name, value in own:
         if value != "auto":
             args |= {f"ad_use_{name}": True, f"ad_{name}": value}
+    if recipe.model.vae:
+        args |= {"ad_use_vae": True, "ad_vae": _file_name(recipe.model.vae)}
+    if recipe.model.clip_skip != DEFAULTS["ad_clip_skip"]:
+        args |= {"ad_use_clip_skip": True, "ad_clip_skip": recipe.model.clip_skip}
+    if sampling.noise_multiplier != DEFAULTS["ad_noise_multiplier"]:
+        args |= {"ad_use_noise_multiplier": True, "ad_noise_multiplier": sampling.noise_multiplier}
     return args | controlnet_args(inpaint.control)
 
 
@@ -106,13 +109,14 @@ def settings_of(args: Args, main: Mapping[str, Any]) -> tuple[Settings, list[str
         except RecipeError as error:
             notes.append(f"sampler {sampler!r} is none of ours: {error.advice}")
     settings["sampling"] |= own
+    settings["model"] = _model_settings(given)
     if controls := controls_of(given, notes):
         settings["inpaint"]["control"] = controls
-    lost = [arg for arg in _ELSEWHERE if given[arg.replace("ad_", "ad_use_", 1)]]
-    lost += [arg for arg in _NOWHERE if given[arg] not in (DEFAULTS[arg], None)]
-    advice = _ELSEWHERE | _NOWHERE
     return settings, notes + [
-        f"{NAMES[arg]} {str(given[arg])!r} has no counterpart: {advice[arg]}" for arg in lost
+        f"{NAMES[arg]} {str(given[arg])!r} has no counterpart: {advice}"
+        for arg, advice in _NO_COUNTERPART.items()
+        if given.get(arg.replace("ad_", "ad_use_", 1), True)
+        and given[arg] not in (DEFAULTS[arg], None)
     ]
 
 
@@ -164,7 +168,19 @@ def _own(given: Args) -> dict[str, Any]:
         own["cfg"] = given["ad_cfg_scale"]
     if given["ad_use_sampler"]:
         own["sampler"] = sampler_name(given["ad_sampler"], given["ad_scheduler"])
+    if given["ad_use_noise_multiplier"]:
+        own["noise_multiplier"] = given["ad_noise_multiplier"]
     return own
+
+
+def _model_settings(given: Args) -> dict[str, Any]:
+    """A tab's own VAE, a name that is looked for in the models folders, and its own CLIP skip."""
+    settings: dict[str, Any] = {}
+    if given["ad_use_vae"] and given["ad_vae"] not in (None, "", "None", "Automatic", SAME_VAE):
+        settings["vae"] = given["ad_vae"]
+    if given["ad_use_clip_skip"]:
+        settings["clip_skip"] = given["ad_clip_skip"]
+    return settings
 
 
 def sampler_name(sampler: str, scheduler: str) -> str:
@@ -183,9 +199,12 @@ def _model(detector: str) -> str:
     """ADetailer's name of a detector; of a file its name alone."""
     if detector in _BLAZEFACE:
         return _BLAZEFACE[detector]
-    return (
-        f"{detector}.pt" if detector in YOLO_NAMES else PurePath(detector.replace("\\", "/")).name
-    )
+    return f"{detector}.pt" if detector in YOLO_NAMES else _file_name(detector)
+
+
+def _file_name(path: str) -> str:
+    """Without its folders, whichever system they are of."""
+    return PurePath(path.replace("\\", "/")).name
 
 
 def _detector(model: str, notes: list[str]) -> str:

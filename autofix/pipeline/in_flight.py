@@ -66,8 +66,9 @@ class InFlight:
     @property
     def more_to_come(self) -> bool:
         """Whether another picture will soon be in flight. To be asked while holding `changed`."""
-        expected = self._submitted or any(expects() for expects in self._expecting)
-        return self.count < self.limit and bool(expected)
+        submitted = self._submitted > 0 and not self.closed
+        expected = submitted or any(expects() for expects in self._expecting)
+        return self.count < self.limit and expected
 
     def raise_limit(self, count: int) -> None:
         """Let so many pictures be in flight, within the bounds, if it is more than now."""
@@ -139,7 +140,7 @@ class InFlight:
             self._submitted += 1
             if self._timer is not None:
                 self._timer.cancel()
-        done = self._threads.submit(self._run_in_thread, ticket, fix)
+            done = self._threads.submit(self._run_in_thread, ticket, fix)
         ticket.future.add_done_callback(self._announce_change)
         done.add_done_callback(partial(_pass_on, ticket.future))
         return ticket.future

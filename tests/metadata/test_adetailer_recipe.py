@@ -216,9 +216,6 @@ def test_samplers_with_their_scheduler(sampler, scheduler, name):
     ("args", "said"),
     [
         ({"ad_use_checkpoint": True, "ad_checkpoint": "x.ckpt"}, "ADetailer checkpoint 'x.ckpt'"),
-        ({"ad_use_vae": True, "ad_vae": "v"}, "ADetailer VAE 'v' has no counterpart"),
-        ({"ad_use_clip_skip": True, "ad_clip_skip": 2}, "ADetailer CLIP skip '2'"),
-        ({"ad_use_noise_multiplier": True}, "ADetailer noise multiplier '1.0'"),
         ({"ad_restore_face": True}, "ADetailer restore face 'True'"),
         ({"ad_controlnet_model": "Passthrough"}, "ADetailer ControlNet model 'Passthrough'"),
         ({"ad_use_sampler": True, "ad_sampler": "Restart"}, "sampler 'Restart' is none of ours"),
@@ -230,6 +227,59 @@ def test_what_has_no_counterpart_is_named(args, said):
     assert len(notes) == 1
     assert said in notes[0]
     assert parse_recipe(found, origin="it").sampling.sampler == "auto"
+
+
+@pytest.mark.parametrize(
+    ("args", "section", "key", "value"),
+    [
+        ({"ad_use_vae": True, "ad_vae": "v.pt"}, "model", "vae", "v.pt"),
+        ({"ad_use_vae": True, "ad_vae": "Automatic"}, "model", "vae", ""),
+        ({"ad_use_clip_skip": True, "ad_clip_skip": 2}, "model", "clip_skip", 2),
+        (
+            {"ad_use_noise_multiplier": True, "ad_noise_multiplier": 1.2},
+            *("sampling", "noise_multiplier", 1.2),
+        ),
+    ],
+)
+def test_a_tab_s_own_model_settings_are_taken_over_and_written_back(args, section, key, value):
+    found, notes = settings_of({"ad_model": "face_yolov8n.pt", **args}, {})
+    recipe = parse_recipe(found, origin="it")
+    assert notes == []
+    assert getattr(getattr(recipe, section), key) == value
+    if value:
+        assert args_of(recipe, ()).items() >= args.items()
+
+
+NOT_DEFAULT = {
+    "ad_model": "mediapipe_face_full",
+    "ad_model_classes": "a, b",
+    "ad_prompt": "x",
+    "ad_negative_prompt": "y",
+    "ad_mask_filter_method": "Confidence",
+    "ad_mask_merge_invert": "Merge",
+    "ad_checkpoint": "c.safetensors",
+    "ad_vae": "v.pt",
+    "ad_sampler": "Euler",
+    "ad_scheduler": "Karras",
+    "ad_controlnet_model": "control_v11f1e_sd15_tile",
+    "ad_controlnet_module": "canny",
+}
+OF_THE_TAB = {"ad_tab_enable"}
+
+
+@pytest.mark.parametrize("arg", [arg for arg in DEFAULTS if arg not in OF_THE_TAB])
+def test_every_argument_is_taken_over_or_named_with_a_reason(arg):
+    default = DEFAULTS[arg]
+    if arg in NOT_DEFAULT:
+        value = NOT_DEFAULT[arg]
+    elif isinstance(default, bool):
+        value = not default
+    else:
+        value = default + 3 if isinstance(default, int) else default / 2 + 0.25
+    used = {switch: True for switch in DEFAULTS if switch.startswith("ad_use_")}
+    others = {"ad_checkpoint": "c", "ad_vae": "v", "ad_controlnet_model": "tile"}
+    base = {"ad_model": "face_yolov8n.pt", **used, **others}
+    assert settings_of({**base, arg: value}, {}) != settings_of({**base, arg: default}, {})
 
 
 @pytest.mark.parametrize("args", [{"ad_checkpoint": "x"}, {"ad_vae": "v"}, {"ad_clip_skip": 2}])
