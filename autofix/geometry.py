@@ -61,20 +61,23 @@ class Window:
         x0, y0 = self.box_xyxy[:2]
         scale_x, scale_y = self.size_wh[0] / self.box_wh[0], self.size_wh[1] / self.box_wh[1]
         shown = (scale_x, 0.0, -x0 * scale_x, 0.0, scale_y, -y0 * scale_y)
-        return after(shown, self._turn(-self.degrees))
+        return after(shown, self._turn_about_centre(-self.degrees))
 
     @property
     def to_picture(self) -> Affine:
         """The map from working coordinates to picture coordinates, the inverse of `to_working`."""
         x0, y0 = self.box_xyxy[:2]
         scale_x, scale_y = self.box_wh[0] / self.size_wh[0], self.box_wh[1] / self.size_wh[1]
-        return after(self._turn(self.degrees), (scale_x, 0.0, float(x0), 0.0, scale_y, float(y0)))
+        return after(
+            self._turn_about_centre(self.degrees),
+            (scale_x, 0.0, float(x0), 0.0, scale_y, float(y0)),
+        )
 
     @property
     def corners(self) -> tuple[tuple[float, float], ...]:
         """The window's four corners in the picture, clockwise from its own top left."""
         x0, y0, x1, y1 = self.box_xyxy
-        turn = self._turn(self.degrees)
+        turn = self._turn_about_centre(self.degrees)
         return tuple(apply(turn, x, y) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
 
     @property
@@ -88,18 +91,18 @@ class Window:
     def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What the window shows of a picture (height x width x 3), at working size, by Lanczos."""
         if not self.degrees:
-            return _resize(_seen(pixels, self.box_xyxy), self.size_wh)
-        upright = self._upright(margin=math.ceil(4 / min(self.scale, 1)) + 1)
+            return _resize_to(_reflected_pixels(pixels, self.box_xyxy), self.size_wh)
+        upright = self._upright_window(margin=math.ceil(4 / min(self.scale, 1)) + 1)
         shown = after(upright.to_working, self.to_picture)
-        return _warped(upright.cut(pixels), shown, self.size_wh, lanczos=True)
+        return _warp_channels(upright.cut(pixels), shown, self.size_wh, lanczos=True)
 
     def cut_mask(self, seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A mask as seen through `bounds_xyxy` (height x width), at working size, bilinear."""
         if not self.degrees:
-            return _resize(seen, self.size_wh, Image.Resampling.BILINEAR)
-        upright = self._upright()
-        small = _resize(seen, upright.size_wh, Image.Resampling.BILINEAR)
-        return _warped(small, after(upright.to_working, self.to_picture), self.size_wh)
+            return _resize_to(seen, self.size_wh, Image.Resampling.BILINEAR)
+        upright = self._upright_window()
+        small = _resize_to(seen, upright.size_wh, Image.Resampling.BILINEAR)
+        return _warp_channels(small, after(upright.to_working, self.to_picture), self.size_wh)
 
     def uncut(self, patch: NDArray[np.float32], onto: IntBox) -> NDArray[np.float32]:
         """Working-size values (height x width x channels) as they lie on a box of the picture.
@@ -110,27 +113,27 @@ class Window:
         if self.degrees:  # turned by interpolation, which may enlarge but must not shrink
             size_wh = min(size_wh[0], self.size_wh[0]), min(size_wh[1], self.size_wh[1])
         near = replace(self, size_wh=size_wh)
-        channels = (_resize(patch[..., channel], size_wh) for channel in range(patch.shape[2]))
-        return np.stack([near._laid(values, onto) for values in channels], axis=-1)
+        channels = (_resize_to(patch[..., channel], size_wh) for channel in range(patch.shape[2]))
+        return np.stack([near._lay_on_box(values, onto) for values in channels], axis=-1)
 
-    def _laid(self, values: NDArray[np.float32], onto: IntBox) -> NDArray[np.float32]:
+    def _lay_on_box(self, values: NDArray[np.float32], onto: IntBox) -> NDArray[np.float32]:
         """One channel of working-size values on a box of the picture; the scale is at most 1."""
         x0, y0, x1, y1 = onto
         if self.degrees:
             shown = after(self.to_working, (1.0, 0.0, float(x0), 0.0, 1.0, float(y0)))
-            return _warped(values, shown, (x1 - x0, y1 - y0), lanczos=True)
+            return _warp_channels(values, shown, (x1 - x0, y1 - y0), lanczos=True)
         rows = np.clip(np.arange(y0, y1) - self.box_xyxy[1], 0, values.shape[0] - 1)
         columns = np.clip(np.arange(x0, x1) - self.box_xyxy[0], 0, values.shape[1] - 1)
         return values[np.ix_(rows, columns)]
 
-    def _turn(self, degrees: float) -> Affine:
+    def _turn_about_centre(self, degrees: float) -> Affine:
         """The turn about the box's centre, clockwise as it is seen."""
         x0, y0, x1, y1 = self.box_xyxy
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
 
-    def _upright(self, margin: int = 0) -> Window:
+    def _upright_window(self, margin: int = 0) -> Window:
         """The window around this one that is not turned: 1 : 1, or this one's scale if smaller."""
         x0, y0, x1, y1 = self.bounds_xyxy
         box = (x0 - margin, y0 - margin, x1 + margin, y1 + margin)
@@ -184,8 +187,8 @@ def expand_box(
 def grow_box(box_xyxy: IntBox, *, least_wh: tuple[int, int], picture_wh: tuple[int, int]) -> IntBox:
     """The box grown to at least that size, placed as `expand_box` places it."""
     x0, y0, x1, y1 = box_xyxy
-    x0, x1 = _grow(x0, x1, want=max(x1 - x0, least_wh[0]), limit=picture_wh[0])
-    y0, y1 = _grow(y0, y1, want=max(y1 - y0, least_wh[1]), limit=picture_wh[1])
+    x0, x1 = _grow_interval(x0, x1, want=max(x1 - x0, least_wh[0]), limit=picture_wh[0])
+    y0, y1 = _grow_interval(y0, y1, want=max(y1 - y0, least_wh[1]), limit=picture_wh[1])
     return x0, y0, x1, y1
 
 
@@ -204,7 +207,7 @@ def box_wh(box_xyxy: IntBox) -> tuple[int, int]:
     return x1 - x0, y1 - y0
 
 
-def _grow(low: int, high: int, *, want: int, limit: int) -> tuple[int, int]:
+def _grow_interval(low: int, high: int, *, want: int, limit: int) -> tuple[int, int]:
     """An interval grown to a length, inside 0..limit where the length allows it."""
     if want > limit:
         low = -((want - limit) // 2)
@@ -214,16 +217,16 @@ def _grow(low: int, high: int, *, want: int, limit: int) -> tuple[int, int]:
     return low, low + want
 
 
-def _seen(pixels: NDArray[np.uint8], box_xyxy: IntBox) -> NDArray[np.uint8]:
+def _reflected_pixels(pixels: NDArray[np.uint8], box_xyxy: IntBox) -> NDArray[np.uint8]:
     """The pixels inside a box, reflected at the picture's edge where the box reaches outside."""
     x0, y0, x1, y1 = box_xyxy
     height, width = pixels.shape[:2]
     if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
         return pixels[y0:y1, x0:x1]
-    return pixels[np.ix_(_reflected(y0, y1, height), _reflected(x0, x1, width))]
+    return pixels[np.ix_(_reflected_indices(y0, y1, height), _reflected_indices(x0, x1, width))]
 
 
-def _reflected(low: int, high: int, limit: int) -> NDArray[np.intp]:
+def _reflected_indices(low: int, high: int, limit: int) -> NDArray[np.intp]:
     """Indices low..high folded into 0..limit by reflection, the edge pixel not repeated."""
     if limit == 1:
         return np.zeros(high - low, np.intp)
@@ -231,7 +234,7 @@ def _reflected(low: int, high: int, limit: int) -> NDArray[np.intp]:
     return np.minimum(folded, 2 * limit - 2 - folded)
 
 
-def _resize(
+def _resize_to(
     values: NDArray[Scalar],
     size_wh: tuple[int, int],
     how: Image.Resampling = Image.Resampling.LANCZOS,
@@ -241,7 +244,7 @@ def _resize(
     return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize(size_wh, how))
 
 
-def _warped(
+def _warp_channels(
     values: NDArray[Scalar], shown: Affine, size_wh: tuple[int, int], *, lanczos: bool = False
 ) -> NDArray[Scalar]:
     """Values of that size, each looked up where `shown` sends it: a map between pixel edges.

@@ -103,21 +103,23 @@ def decode(stream: BinaryIO) -> Decoded:
             "make it smaller, or cut it into parts",
         ) from None
     with opened as image:
-        _refuse(image)
+        _refuse_size(image)
         image.load()
         facts = read_facts(stream) if image.format == "PNG" else None
-        source, turn = _source(image, stream, facts)
-        if (deep := _deep(image, facts, stream)) is not None:
-            deep = np.ascontiguousarray(_turned(deep, turn))
+        source, turn = _read_source(image, stream, facts)
+        if (deep := _deep_values(image, facts, stream)) is not None:
+            deep = np.ascontiguousarray(_turn_upright(deep, turn))
             deep.flags.writeable = False
             return _of_sixteen(deep, source)
-        pixels, alpha, notes = _pixels(image, facts)
+        pixels, alpha, notes = _rgb_pixels(image, facts)
     if alpha is not None:
-        source = replace(source, alpha=read_only(_turned(alpha, turn)))
-    return Decoded(read_only(_turned(pixels, turn)), replace(source, notes=source.notes + notes))
+        source = replace(source, alpha=read_only(_turn_upright(alpha, turn)))
+    return Decoded(
+        read_only(_turn_upright(pixels, turn)), replace(source, notes=source.notes + notes)
+    )
 
 
-def _refuse(image: Image.Image) -> None:
+def _refuse_size(image: Image.Image) -> None:
     if image.format == "GIF":
         raise Unreadable("is a GIF, which cannot be written as it was", "convert it to PNG")
     frames = getattr(image, "n_frames", 1)
@@ -132,13 +134,15 @@ def _refuse(image: Image.Image) -> None:
         )
 
 
-def _source(image: Image.Image, stream: BinaryIO, facts: PngFacts | None) -> tuple[Source, int]:
+def _read_source(
+    image: Image.Image, stream: BinaryIO, facts: PngFacts | None
+) -> tuple[Source, int]:
     """What the file says, and the orientation its pixels still have to be turned by."""
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     text = facts.text if facts else ()
     xmp = dict(text).get(XMP_KEY) if facts else image.info.get("xmp")
-    block = _exif(image, text)
-    xmp, turn, block = _orientation(xmp.encode() if isinstance(xmp, str) else xmp, block)
+    block = _read_exif(image, text)
+    xmp, turn, block = _read_orientation(xmp.encode() if isinstance(xmp, str) else xmp, block)
     if image.format == "TIFF":
         turn = 1  # Pillow has turned it while loading
     moved = (XMP_KEY,) if turn == 1 else (XMP_KEY, _RAW_PROFILE_KEY)
@@ -149,15 +153,17 @@ def _source(image: Image.Image, stream: BinaryIO, facts: PngFacts | None) -> tup
         icc=icc if isinstance(icc, bytes) and icc else None,
         exif=block,
         xmp=xmp,
-        dpi=_dpi(image.info.get("dpi")),
+        dpi=_read_dpi(image.info.get("dpi")),
         text=tuple(pair for pair in text if pair[0] not in moved),
         save=save_options(image, stream, facts),
-        notes=_notes(image, facts),
+        notes=_lost_notes(image, facts),
     )
     return source, turn
 
 
-def _orientation(xmp: bytes | None, block: bytes | None) -> tuple[bytes | None, int, bytes | None]:
+def _read_orientation(
+    xmp: bytes | None, block: bytes | None
+) -> tuple[bytes | None, int, bytes | None]:
     """XMP and EXIF saying that the picture is upright, and how it was turned before, 1 to 8."""
     turn = exif.orientation(block) if block else None
     said = _XMP_ORIENTATION.search(xmp) if xmp else None
@@ -168,7 +174,7 @@ def _orientation(xmp: bytes | None, block: bytes | None) -> tuple[bytes | None, 
     return xmp, turn or 1, exif.upright(block) if block else None
 
 
-def _exif(image: Image.Image, text: tuple[tuple[str, str], ...]) -> bytes | None:
+def _read_exif(image: Image.Image, text: tuple[tuple[str, str], ...]) -> bytes | None:
     """The EXIF block, from wherever this format keeps it, normalised; or None."""
     if image.format == "TIFF":
         return _tiff_exif(image)
@@ -198,7 +204,7 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
         return None
 
 
-def _dpi(value: object) -> tuple[float, float] | None:
+def _read_dpi(value: object) -> tuple[float, float] | None:
     """Dots per inch, across and down; None where unknown or (1, 1), which TIFF says for unknown."""
     if not isinstance(value, tuple) or len(value) != 2:
         return None
@@ -211,7 +217,7 @@ def _dpi(value: object) -> tuple[float, float] | None:
     return across, down
 
 
-def _notes(image: Image.Image, facts: PngFacts | None) -> tuple[str, ...]:
+def _lost_notes(image: Image.Image, facts: PngFacts | None) -> tuple[str, ...]:
     notes = []
     if facts and facts.interlaced:
         notes.append("it is written without interlacing")
@@ -222,7 +228,7 @@ def _notes(image: Image.Image, facts: PngFacts | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _pixels(
+def _rgb_pixels(
     image: Image.Image, facts: PngFacts | None
 ) -> tuple[Pixels, MaskValues | None, tuple[str, ...]]:
     """RGB, alpha or None, and what was lost on the way."""
@@ -246,7 +252,7 @@ def _is_sixteen(image: Image.Image, facts: PngFacts | None) -> bool:
     return False
 
 
-def _deep(image: Image.Image, facts: PngFacts | None, stream: BinaryIO) -> Deep | None:
+def _deep_values(image: Image.Image, facts: PngFacts | None, stream: BinaryIO) -> Deep | None:
     """The pixels of a file of 16 bits a channel, as they lie in it; None where it has not as many.
 
     Whole numbers of 32 bits are taken if 16 hold them.
@@ -278,7 +284,7 @@ def _of_sixteen(deep: Deep, source: Source) -> Decoded:
     return Decoded(read_only(pixels), replace(source, mode=mode, alpha=alpha, deep=deep))
 
 
-def _turned(values: NDArray[Values], orientation: int) -> NDArray[Values]:
+def _turn_upright(values: NDArray[Values], orientation: int) -> NDArray[Values]:
     """Rows and columns brought upright from one of the eight EXIF orientations."""
     if orientation in (2, 5, 7):
         values = values[:, ::-1]

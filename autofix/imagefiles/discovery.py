@@ -40,8 +40,8 @@ def find(inputs: Sequence[Path], *, out: Path | None) -> tuple[Found, ...]:
     avoided = os.path.realpath(out) if out is not None else None
     found: dict[str, Found] = {}
     for given in inputs:
-        for one in _expanded(os.fspath(given), avoided):
-            found.setdefault(_identity(os.fspath(one.path)), one)
+        for one in _expand_input(os.fspath(given), avoided):
+            found.setdefault(_path_identity(os.fspath(one.path)), one)
     if out is not None:
         _check_results(found, os.fspath(out))
     return tuple(found.values())
@@ -55,7 +55,7 @@ def walk(
     Where a folder cannot be listed, tells `on_error` which and why, and goes on.
     """
     avoided = os.path.realpath(out) if out is not None else None
-    return _walked(os.fspath(folder), avoided, on_error)
+    return _walk_folder(os.fspath(folder), avoided, on_error)
 
 
 def shown(path: Path | str) -> str:
@@ -66,27 +66,27 @@ def shown(path: Path | str) -> str:
     )
 
 
-def _expanded(given: str, avoided: str | None) -> list[Found]:
+def _expand_input(given: str, avoided: str | None) -> list[Found]:
     """What one input stands for."""
     if os.path.isdir(given):
-        return _sorted(_walked(given, avoided))
+        return _sort_found(_walk_folder(given, avoided))
     if os.path.isfile(given):
         return [Found(Path(given), os.path.basename(given))]
     if os.path.exists(given):
         raise UsageError(f"{shown(given)} is neither a file nor a folder", "name a picture file")
     if glob.has_magic(given):
-        return _matching(given, avoided)
+        return _matching_paths(given, avoided)
     raise UsageError(
         f"{shown(given)} is not there", "name a file, a folder or a pattern like *.png"
     )
 
 
-def _matching(pattern: str, avoided: str | None) -> list[Found]:
+def _matching_paths(pattern: str, avoided: str | None) -> list[Found]:
     """The pictures that a pattern matches, and those in the folders it matches."""
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     base = os.path.join(*parts[:fixed]) if fixed else ""
-    avoided = _below(base or os.curdir, avoided)
+    avoided = _avoided_below(base or os.curdir, avoided)
     found: list[Found] = []
     for path in glob.iglob(pattern, recursive=True):
         relative = os.path.relpath(path, base or os.curdir).replace(os.sep, "/")
@@ -95,18 +95,18 @@ def _matching(pattern: str, avoided: str | None) -> list[Found]:
             if _is_picture(path) and not is_inside(folder, avoided):
                 found.append(Found(Path(path), relative))
         elif parts[-1] != "**" and not is_inside(os.path.realpath(path), avoided):
-            below = _walked(path, avoided)
+            below = _walk_folder(path, avoided)
             found += [Found(one.path, f"{relative}/{one.relative}") for one in below]
     if not found:
         raise UsageError(f"{shown(pattern)} matches no picture", "check the pattern")
     found.sort(key=lambda one: (one.relative.count("/"), one.relative))
     once: dict[str, Found] = {}
     for one in found:
-        once.setdefault(_identity(os.fspath(one.path)), one)
-    return _sorted(once.values())
+        once.setdefault(_path_identity(os.fspath(one.path)), one)
+    return _sort_found(once.values())
 
 
-def _walked(
+def _walk_folder(
     root: str, avoided: str | None, on_error: Callable[[str, OSError], object] | None = None
 ) -> Iterator[Found]:
     """The pictures in a folder and below it; folders in it before folders that it links to."""
@@ -124,7 +124,7 @@ def _walked(
             if real != real_root and is_inside(real_root, real):
                 continue
             visited.add(real)
-            for entry in _entries(folder, on_error):
+            for entry in _folder_entries(folder, on_error):
                 if entry.is_symlink() and os.path.isdir(entry.path):
                     linked.append((entry.path, f"{prefix}{entry.name}/"))
                 elif entry.is_dir(follow_symlinks=False):
@@ -133,7 +133,7 @@ def _walked(
                     yield Found(Path(entry.path), prefix + entry.name)
 
 
-def _entries(
+def _folder_entries(
     folder: str, on_error: Callable[[str, OSError], object] | None
 ) -> list[os.DirEntry[str]]:
     """What is in a folder and not hidden, sorted."""
@@ -173,7 +173,7 @@ def _check_results(found: dict[str, Found], out: str) -> None:
             )
 
 
-def _identity(path: str) -> str:
+def _path_identity(path: str) -> str:
     """One name for a file, however the folder it is in was come by."""
     folder, name = os.path.split(path)
     return os.path.join(os.path.realpath(folder), name)
@@ -190,11 +190,11 @@ def is_inside(path: str, folder: str | None) -> bool:
     )
 
 
-def _below(root: str, avoided: str | None) -> str | None:
+def _avoided_below(root: str, avoided: str | None) -> str | None:
     """The folder to avoid, if it lies below the root and is not the root itself."""
     real_root = os.path.realpath(root)
     return avoided if avoided != real_root and is_inside(avoided or "", real_root) else None
 
 
-def _sorted(found: Iterable[Found]) -> list[Found]:
+def _sort_found(found: Iterable[Found]) -> list[Found]:
     return sorted(found, key=lambda one: one.relative)

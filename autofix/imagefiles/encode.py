@@ -88,28 +88,28 @@ def encode(picture: Picture, kind: str, *, extra_text: Sequence[tuple[str, str]]
     texts, as "key: value" lines, in the EXIF description; BMP holds no text. Raises ValueError for
     what the format cannot hold, or one of decode.PILLOW_ERRORS.
     """
-    source = _told(picture.source, kind, extra_text)
+    source = _with_texts(picture.source, kind, extra_text)
     if source.deep is not None and kind in ("PNG", "TIFF"):
-        return _deep(carried_over(source.deep, picture.pixels), source, kind)
-    image = _image(picture, kind)
+        return _encode_deep(carried_over(source.deep, picture.pixels), source, kind)
+    image = _leanest_image(picture, kind)
     if kind == "BMP" and image.mode == "RGBA":
         return _bmp_with_alpha(np.asarray(image), source.dpi)
-    data = _saved(image, source, kind)
+    data = _save_image(image, source, kind)
     return with_tags(data, _tiff_tags(source, image.mode)) if kind == "TIFF" else data
 
 
-def _saved(image: Image.Image, source: Source, kind: str) -> bytes:
+def _save_image(image: Image.Image, source: Source, kind: str) -> bytes:
     options = _OPTIONS[kind](source, image.mode)
     if kind in ("PNG", "JPEG", "BMP") and source.dpi:
         options["dpi"] = source.dpi
-    if kind not in ("BMP", "TIFF") and (icc := _profile(source.icc, image.mode)):
+    if kind not in ("BMP", "TIFF") and (icc := _icc_profile(source.icc, image.mode)):
         options["icc_profile"] = icc
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def _deep(values: Deep, source: Source, kind: str) -> bytes:
+def _encode_deep(values: Deep, source: Source, kind: str) -> bytes:
     """A file of 16 bits a channel."""
     if kind == "TIFF":
         if values.shape[2] == 2:  # which Pillow would not read
@@ -118,15 +118,15 @@ def _deep(values: Deep, source: Source, kind: str) -> bytes:
         data = deep_tiff(values, str(source.save.get("compression")))
         return with_tags(data, tags | alpha_tags(values.shape[2]))
     frame = Image.new(_DEEP_MODES[values.shape[2]], (1, 1))
-    return with_deep_pixels(_saved(frame, source, kind), values)
+    return with_deep_pixels(_save_image(frame, source, kind), values)
 
 
-def _image(picture: Picture, kind: str) -> Image.Image:
+def _leanest_image(picture: Picture, kind: str) -> Image.Image:
     """The picture in the leanest mode of its file that still says all of it."""
     pixels, source = picture.pixels, picture.source
     grey = source.mode in _GREY and bool((pixels == pixels[..., :1]).all())
     colour = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if grey else pixels)
-    if source.mode in ("P", "PA") and (few := _palette(pixels, source.alpha, kind)):
+    if source.mode in ("P", "PA") and (few := _to_palette(pixels, source.alpha, kind)):
         return few
     if source.alpha is not None:
         return _with_alpha(colour, source.alpha, kind)
@@ -137,7 +137,7 @@ def _image(picture: Picture, kind: str) -> Image.Image:
     return colour
 
 
-def _palette(
+def _to_palette(
     pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, kind: str
 ) -> Image.Image | None:
     """The picture with a palette, colours sorted; None where it has too many or the format none."""
@@ -169,7 +169,7 @@ def _with_alpha(colour: Image.Image, alpha: NDArray[np.uint8], kind: str) -> Ima
     return colour
 
 
-def _profile(icc: bytes | None, mode: str) -> bytes | None:
+def _icc_profile(icc: bytes | None, mode: str) -> bytes | None:
     """The colour profile, unless it is for another kind of colours than are written."""
     space = icc[16:20] if icc else b""
     if space == b"CMYK" or (space == b"GRAY" and mode not in _GREY):
@@ -177,10 +177,10 @@ def _profile(icc: bytes | None, mode: str) -> bytes | None:
     return icc
 
 
-def _told(source: Source, kind: str, extra: Sequence[tuple[str, str]]) -> Source:
+def _with_texts(source: Source, kind: str, extra: Sequence[tuple[str, str]]) -> Source:
     """The source with the extra texts where this format has its texts."""
     if kind == "PNG":
-        return replace(source, text=_merged(source.text, extra))
+        return replace(source, text=_merge_texts(source.text, extra))
     text = dict(extra)
     if source.format != kind:  # a PNG whose name says otherwise: its parameters must not be lost
         kept = (PARAMETERS_KEY, RECORD_KEY)
@@ -191,7 +191,7 @@ def _told(source: Source, kind: str, extra: Sequence[tuple[str, str]]) -> Source
     return replace(source, exif=exif.with_text(source.exif, comment=comment, described=text))
 
 
-def _merged(text: Text, extra: Sequence[tuple[str, str]]) -> Text:
+def _merge_texts(text: Text, extra: Sequence[tuple[str, str]]) -> Text:
     """The texts with those of the same key replaced where they stand, and the others appended."""
     new = dict(extra)
     kept = tuple((key, new.get(key, value)) for key, value in text)
@@ -199,7 +199,7 @@ def _merged(text: Text, extra: Sequence[tuple[str, str]]) -> Text:
     return kept + tuple((key, value) for key, value in new.items() if key not in old)
 
 
-def _png(source: Source, mode: str) -> Options:
+def _png_options(source: Source, mode: str) -> Options:
     colour = cast("Colour", source.save.get("colour", ()))
     text = source.text
     if source.xmp:
@@ -208,8 +208,8 @@ def _png(source: Source, mode: str) -> Options:
     return {"pnginfo": png_info(text, colour), "compress_level": PNG_LEVEL, **exif_block}
 
 
-def _jpeg(source: Source, mode: str) -> Options:
-    blocks = _blocks(source)
+def _jpeg_options(source: Source, mode: str) -> Options:
+    blocks = _exif_and_xmp(source)
     if source.format != "JPEG" or "qtables" not in source.save:
         return {"quality": JPEG_QUALITY, "subsampling": 0, **blocks}
     options = {**source.save, **blocks}
@@ -218,14 +218,14 @@ def _jpeg(source: Source, mode: str) -> Options:
     return options
 
 
-def _webp(source: Source, mode: str) -> Options:
+def _webp_options(source: Source, mode: str) -> Options:
     lossless = bool(source.save.get("lossless", source.format != "WEBP"))
     quality = {} if lossless else {"quality": WEBP_QUALITY}
-    return {"lossless": lossless, "exact": True, **quality, **_blocks(source)}
+    return {"lossless": lossless, "exact": True, **quality, **_exif_and_xmp(source)}
 
 
-def _avif(source: Source, mode: str) -> Options:
-    options = {"quality": AVIF_QUALITY, **_blocks(source)}
+def _avif_options(source: Source, mode: str) -> Options:
+    options = {"quality": AVIF_QUALITY, **_exif_and_xmp(source)}
     if mode in ("RGB", "RGBA"):
         options["subsampling"] = "4:4:4"
     if mode in ("LA", "RGBA"):
@@ -233,7 +233,7 @@ def _avif(source: Source, mode: str) -> Options:
     return options
 
 
-def _tiff(source: Source, mode: str) -> Options:
+def _tiff_options(source: Source, mode: str) -> Options:
     compression = str(source.save.get("compression", "tiff_adobe_deflate"))
     known = _LOSSLESS_TIFF + (_BILEVEL_TIFF if mode == "1" else ())
     return {"compression": compression if compression in known else "tiff_adobe_deflate"}
@@ -246,15 +246,15 @@ def _tiff_tags(source: Source, mode: str) -> dict[int, Any]:
     tags |= cast("dict[int, bytes]", source.save.get("blocks", {}))
     if source.dpi:
         tags |= dict(zip(_TIFF_RESOLUTION, (*source.dpi, _INCH), strict=True))
-    said = {_TIFF_XMP: source.xmp, _TIFF_ICC: _profile(source.icc, mode)}
+    said = {_TIFF_XMP: source.xmp, _TIFF_ICC: _icc_profile(source.icc, mode)}
     return tags | {tag: value for tag, value in said.items() if value}
 
 
-def _bmp(source: Source, mode: str) -> Options:
+def _bmp_options(source: Source, mode: str) -> Options:
     return {}
 
 
-def _blocks(source: Source) -> Options:
+def _exif_and_xmp(source: Source) -> Options:
     """The EXIF and XMP of a file, where it has them."""
     said = {"exif": source.exif, "xmp": source.xmp}
     return {name: block for name, block in said.items() if block}
@@ -276,10 +276,10 @@ def _bmp_with_alpha(rgba: NDArray[np.uint8], dpi: tuple[float, float] | None) ->
 
 
 _OPTIONS: dict[str, Callable[[Source, str], Options]] = {
-    "PNG": _png,
-    "JPEG": _jpeg,
-    "WEBP": _webp,
-    "AVIF": _avif,
-    "TIFF": _tiff,
-    "BMP": _bmp,
+    "PNG": _png_options,
+    "JPEG": _jpeg_options,
+    "WEBP": _webp_options,
+    "AVIF": _avif_options,
+    "TIFF": _tiff_options,
+    "BMP": _bmp_options,
 }

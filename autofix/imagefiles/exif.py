@@ -61,12 +61,12 @@ def upright(block: bytes) -> bytes:
 
 def user_comment(block: bytes) -> bytes | None:
     """The raw bytes of the user comment of a normalised block, or None."""
-    order = _order(block)
-    pointer = _find(block, _first_directory(block), _EXIF_DIRECTORY)
+    order = _byte_order(block)
+    pointer = _find_tag(block, _first_directory(block), _EXIF_DIRECTORY)
     if order is None or pointer is None or pointer.kind != 4:
         return None
     (inner,) = struct.unpack_from(order + "I", block, pointer.at)
-    entry = _find(block, inner, _USER_COMMENT)
+    entry = _find_tag(block, inner, _USER_COMMENT)
     if entry is None or entry.kind not in _COMMENT_KINDS:
         return None
     start = entry.at
@@ -122,28 +122,28 @@ def described(block: bytes) -> dict[str, str]:
 
 def _orientation_at(block: bytes) -> tuple[int, str] | None:
     """Where the orientation's value is, and its struct format."""
-    order = _order(block)
-    entry = _find(block, _first_directory(block), _ORIENTATION)
+    order = _byte_order(block)
+    entry = _find_tag(block, _first_directory(block), _ORIENTATION)
     if order is None or entry is None or entry.kind not in _NUMBERS or entry.count != 1:
         return None
     return entry.at, order + _NUMBERS[entry.kind]
 
 
-def _order(block: bytes) -> str | None:
+def _byte_order(block: bytes) -> str | None:
     return {b"II*\0": "<", b"MM\0*": ">"}.get(block[len(PREFIX) : len(PREFIX) + 4])
 
 
 def _first_directory(block: bytes) -> int:
     """Where the first directory is, from the TIFF header; the end of the block where unknown."""
-    order = _order(block)
+    order = _byte_order(block)
     if order is None or len(block) < len(PREFIX) + 8:
         return len(block)
     return int(struct.unpack_from(order + "I", block, len(PREFIX) + 4)[0])
 
 
-def _find(block: bytes, directory: int, tag: int) -> _Entry | None:
+def _find_tag(block: bytes, directory: int, tag: int) -> _Entry | None:
     """A tag's entry in the directory at this offset from the TIFF header."""
-    order = _order(block)
+    order = _byte_order(block)
     start = len(PREFIX) + directory
     if order is None or start + 2 > len(block):
         return None

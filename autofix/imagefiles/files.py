@@ -58,7 +58,7 @@ def read(path: Path, *, name: str) -> Picture:
         if isinstance(error, OSError) and error.errno is not None:
             raise _file_error(path, "read", error) from error
         raise PictureError(
-            f"{shown(path)} cannot be read ({_reason(error)})",
+            f"{shown(path)} cannot be read ({_failure_reason(error)})",
             "the file is damaged: leave it out, or save the picture again",
         ) from error
 
@@ -81,7 +81,7 @@ def write(
         data = encode(picture, kind, extra_text=extra_text)
     except PILLOW_ERRORS as error:
         raise PictureError(
-            f"{shown(path)} cannot be written as {kind} ({_reason(error)})",
+            f"{shown(path)} cannot be written as {kind} ({_failure_reason(error)})",
             "give the input a name that ends in .png",
         ) from error
     write_bytes(path, data, inside=inside)
@@ -90,7 +90,7 @@ def write(
 def write_bytes(path: Path, data: bytes, *, inside: Path | None = None) -> None:
     """Writes a file whole or not at all, making folders as needed; see `write`."""
     try:
-        _atomically(path, lambda stream: stream.write(data), inside=inside)
+        _write_atomically(path, lambda stream: stream.write(data), inside=inside)
     except OSError as error:
         raise _file_error(path, "written", error) from error
 
@@ -118,7 +118,7 @@ def copy(
                     raise PictureError(f"{shown(source)} was changed meanwhile", "fix it again")
 
             times_ns = (times.st_atime_ns, times.st_mtime_ns)
-            _atomically(target, fill, times_ns=times_ns, inside=inside)
+            _write_atomically(target, fill, times_ns=times_ns, inside=inside)
     except OSError as error:
         raise _file_error(source, f"copied to {shown(target)}", error) from error
 
@@ -172,7 +172,7 @@ def sweep(folder: Path, *, deep: bool = True) -> int:
     return removed
 
 
-def _atomically(
+def _write_atomically(
     path: Path,
     fill: Callable[[BinaryIO], object],
     *,
@@ -205,9 +205,9 @@ def _file_error(path: Path, done: str, error: OSError) -> PictureError:
         else "check the output folder (-o): its permissions, and the space left on its disk"
     )
     return PictureError(
-        f"{shown(path)} cannot be {done} ({error.strerror or _reason(error)})", advice
+        f"{shown(path)} cannot be {done} ({error.strerror or _failure_reason(error)})", advice
     )
 
 
-def _reason(error: BaseException) -> str:
+def _failure_reason(error: BaseException) -> str:
     return shown(str(error)) or type(error).__name__

@@ -53,7 +53,7 @@ def ciede2000(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     By G. Sharma, W. Wu and E. Dalal, "The CIEDE2000 color-difference formula", 2005, whose test
     values it gives; all three weights are 1.
     """
-    (l1, c1, h1), (l2, c2, h2) = _polar(one, other)
+    (l1, c1, h1), (l2, c2, h2) = _to_polar(one, other)
     mean_l, mean_c = (l1 + l2) / 2, (c1 + c2) / 2
     # Hue goes round: its difference is the short way, and its mean lies on that way. Without
     # chroma there is no hue, and the mean is the other one's.
@@ -65,37 +65,37 @@ def ciede2000(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     d_hue = 2 * np.sqrt(c1 * c2) * np.sin(np.radians(turn / 2))
     t = (
         1
-        - 0.17 * _cos(mean_h - 30)
-        + 0.24 * _cos(2 * mean_h)
-        + 0.32 * _cos(3 * mean_h + 6)
-        - 0.20 * _cos(4 * mean_h - 63)
+        - 0.17 * _cos_degrees(mean_h - 30)
+        + 0.24 * _cos_degrees(2 * mean_h)
+        + 0.32 * _cos_degrees(3 * mean_h + 6)
+        - 0.20 * _cos_degrees(4 * mean_h - 63)
     )
     off = (mean_l - 50) ** 2
     light = (l2 - l1) / (1 + 0.015 * off / np.sqrt(20 + off))
     chroma = (c2 - c1) / (1 + 0.045 * mean_c)
     hue = d_hue / (1 + 0.015 * mean_c * t)
     lean = 60 * np.exp(-(((mean_h - 275) / 25) ** 2))
-    cross = -2 * _high(mean_c) * np.sin(np.radians(lean)) * chroma * hue
+    cross = -2 * _high_power(mean_c) * np.sin(np.radians(lean)) * chroma * hue
     return np.asarray(np.sqrt(np.maximum(light**2 + chroma**2 + hue**2 + cross, 0)), np.float64)
 
 
 _Part = NDArray[np.float64]
 
 
-def _polar(one: NDArray[Any], other: NDArray[Any]) -> list[tuple[_Part, _Part, _Part]]:
+def _to_polar(one: NDArray[Any], other: NDArray[Any]) -> list[tuple[_Part, _Part, _Part]]:
     """Lightness, chroma and hue (degrees) of both, the reddish axis stretched near grey."""
     labs = [np.moveaxis(np.asarray(each, np.float64), -1, 0) for each in (one, other)]
-    stretch = 1.5 - 0.5 * _high(sum(np.hypot(a, b) for _, a, b in labs) / 2)
+    stretch = 1.5 - 0.5 * _high_power(sum(np.hypot(a, b) for _, a, b in labs) / 2)
     return [
         (light, np.hypot(a * stretch, b), np.degrees(np.arctan2(b, a * stretch)) % 360)
         for light, a, b in labs
     ]
 
 
-def _high(chroma: _Part) -> _Part:
+def _high_power(chroma: _Part) -> _Part:
     """Near 0 for greys, 1 for strong colours."""
     return np.asarray(np.sqrt(chroma**7 / (chroma**7 + 25.0**7)))
 
 
-def _cos(degrees: _Part) -> _Part:
+def _cos_degrees(degrees: _Part) -> _Part:
     return np.asarray(np.cos(np.radians(degrees)))

@@ -30,17 +30,17 @@ def grain_of(pixels: Pixels, mask: SoftMask) -> Levels:
     taken off. Grain is told from texture by being alike everywhere (the flattest twentieth of all
     tiles and the flattest quarter agree) and by its correlation dying away within four pixels.
     """
-    tiles = _spread(pixels, mask)
+    tiles = _spread_tiles(pixels, mask)
     grey = tiles.mean(axis=3)
     tiles = tiles[(grey.min(axis=(1, 2)) > 4) & (grey.max(axis=(1, 2)) < 251)]  # nothing is cut off
-    grain = _residue(tiles @ OPPONENT)
+    grain = _quadratic_residue(tiles @ OPPONENT)
     if len(grain) < 20:  # too few to tell
         return grain[:0]
-    deviation = np.sqrt(_energy(grain)[:, 0])
+    deviation = np.sqrt(_tile_variance(grain)[:, 0])
     flattest, flat = np.quantile(deviation, [0.05, 0.25])
     grain = np.asarray(grain[deviation <= 1.4 * flattest], np.float32)
     alike = LEAST <= flat <= min(MOST, 1.4 * flattest)
-    is_grain = alike and _related(grain, 2) < 0.5 and _related(grain, 4) < 0.25
+    is_grain = alike and _grey_correlation(grain, 2) < 0.5 and _grey_correlation(grain, 4) < 0.25
     return grain if is_grain else grain[:0]
 
 
@@ -51,13 +51,17 @@ def missing(grain: Levels, old: Levels, new: Levels, mask: MaskValues) -> Levels
     the same grain: how alike both are on the flattest parts tells. What `old` has no grain in (a
     smooth face before a rough wall) gets none.
     """
-    olds, news = (_inside(each, mask, SIDE // 2) for each in (old, new))
+    olds, news = (_covered_residues(each, mask, SIDE // 2) for each in (old, new))
     if len(olds) == 0:
         return np.zeros_like(new)
-    alone = _residue(_quartered(grain))
-    whole = _energy(alone[_flattest(alone)]).mean(axis=0)
-    flat_old, flat_new = _flattest(olds), _flattest(news)
-    shares = (_energy(olds[flat_old]), _energy(news[flat_new]), _energy(olds, news)[flat_new])
+    alone = _quadratic_residue(_quarter_tiles(grain))
+    whole = _tile_variance(alone[_flattest_quarter(alone)]).mean(axis=0)
+    flat_old, flat_new = _flattest_quarter(olds), _flattest_quarter(news)
+    shares = (
+        _tile_variance(olds[flat_old]),
+        _tile_variance(news[flat_new]),
+        _tile_variance(olds, news)[flat_new],
+    )
     was, has, same = (each.mean(axis=0) / np.maximum(whole, 1e-6) for each in shares)
     was = np.minimum(was, 1)
     same = np.clip(same, 0, np.sqrt(was * has))
@@ -86,7 +90,7 @@ def more_of(grain: Levels, size_wh: tuple[int, int], seed: int) -> Levels:
     return field
 
 
-def _spread(pixels: Pixels, mask: SoftMask) -> Levels:
+def _spread_tiles(pixels: Pixels, mask: SoftMask) -> Levels:
     """Up to 16 x 16 tiles spread evenly over a picture, those the mask's box touches left out."""
     height, width = pixels.shape[:2]
     if min(height, width) < SIDE:
@@ -101,7 +105,7 @@ def _spread(pixels: Pixels, mask: SoftMask) -> Levels:
     return np.asarray(np.moveaxis(views[tops[row], lefts[column]], 1, -1), np.float32)
 
 
-def _inside(values: Levels, mask: MaskValues, side: int) -> Levels:
+def _covered_residues(values: Levels, mask: MaskValues, side: int) -> Levels:
     """The residues of some 300 tiles, evenly chosen from those whose middle the mask covers."""
     if min(mask.shape) < side:
         return np.zeros((0, side, side, 3), np.float32)
@@ -109,37 +113,37 @@ def _inside(values: Levels, mask: MaskValues, side: int) -> Levels:
     rows, columns = np.nonzero(mask[centre, centre] > 127)
     chosen = slice(0, None, max(len(rows) // 300, 1))
     views = sliding_window_view(values, (side, side), axis=(0, 1))
-    return _residue(np.moveaxis(views[rows[chosen], columns[chosen]], 1, -1) @ OPPONENT)
+    return _quadratic_residue(np.moveaxis(views[rows[chosen], columns[chosen]], 1, -1) @ OPPONENT)
 
 
-def _quartered(tiles: Levels) -> Levels:
+def _quarter_tiles(tiles: Levels) -> Levels:
     """Tiles cut into four."""
     count, side = tiles.shape[0], tiles.shape[1] // 2
     parts = tiles.reshape(count, 2, side, 2, side, 3).swapaxes(2, 3)
     return parts.reshape(-1, side, side, 3)
 
 
-def _residue(tiles: Levels) -> Levels:
+def _quadratic_residue(tiles: Levels) -> Levels:
     """What is left of tiles once the quadratic surface that fits best is taken off."""
-    basis = _quadratics(tiles.shape[1])
+    basis = _quadratic_basis(tiles.shape[1])
     flat = tiles.reshape(len(tiles), tiles.shape[1] * tiles.shape[2], 3)
     return np.asarray(flat - basis @ (basis.T @ flat), np.float32).reshape(tiles.shape)
 
 
-def _flattest(residue: Levels) -> NDArray[np.bool_]:
+def _flattest_quarter(residue: Levels) -> NDArray[np.bool_]:
     """Which tiles are the flattest quarter, by their grey values."""
-    grey = _energy(residue)[:, 0]
+    grey = _tile_variance(residue)[:, 0]
     return np.asarray(grey <= np.quantile(grey, 0.25))
 
 
-def _energy(residue: Levels, other: Levels | None = None) -> Levels:
+def _tile_variance(residue: Levels, other: Levels | None = None) -> Levels:
     """The variance of each tile's channels, or the covariance with another's, count x 3."""
     freedom = residue.shape[1] * residue.shape[2] - 6
     other = residue if other is None else other
     return np.asarray((residue * other).sum(axis=(1, 2)) / freedom, np.float32)
 
 
-def _related(residue: Levels, apart: int) -> float:
+def _grey_correlation(residue: Levels, apart: int) -> float:
     """The correlation of grey values so many px apart, the stronger of both directions."""
     grey = residue[..., 0]
     along = (grey[:, :, apart:] * grey[:, :, :-apart]).mean()
@@ -148,7 +152,7 @@ def _related(residue: Levels, apart: int) -> float:
 
 
 @cache
-def _quadratics(side: int) -> Levels:
+def _quadratic_basis(side: int) -> Levels:
     """An orthonormal basis of the quadratic surfaces on a tile, side^2 x 6."""
     y, x = np.mgrid[0:side, 0:side].reshape(2, -1) / side - 0.5
     surfaces = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)

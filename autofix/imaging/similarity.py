@@ -61,9 +61,9 @@ class Pair:
 def pair_of(patch: Patch, width_px: float) -> tuple[Pair, float]:
     """The pair of a finite patch whose thing is `width_px` wide at working size, and its scale."""
     scale = min(1.0, WIDTH / max(width_px, 1.0))
-    before = _small(patch.crop.pixels.astype(np.float32) / np.float32(255), scale)
-    after = _small(np.clip(patch.pixels, 0, 1), scale)
-    alpha = _small(patch.paste_mask.astype(np.float32) / np.float32(255), scale)
+    before = _scale_down(patch.crop.pixels.astype(np.float32) / np.float32(255), scale)
+    after = _scale_down(np.clip(patch.pixels, 0, 1), scale)
+    alpha = _scale_down(patch.paste_mask.astype(np.float32) / np.float32(255), scale)
     pixel = patch.crop.window.scale * scale
     return Pair(rgb_to_lab(before), rgb_to_lab(after), alpha, width_px * scale, pixel), scale
 
@@ -104,10 +104,10 @@ def seam(pair: Pair) -> float:
     rim = _Rim(pair.alpha)
     if not rim.sectors:
         return 0.0
-    (slope_x, slope_y), light = _slopes(pair.alpha), pair.before[..., 0]
-    step_x, step_y = _slopes(pair.pasted[..., 0] - light)
+    (slope_x, slope_y), light = _gradients(pair.alpha), pair.before[..., 0]
+    step_x, step_y = _gradients(pair.pasted[..., 0] - light)
     across = (step_x * slope_x + step_y * slope_y) / np.maximum(np.hypot(slope_x, slope_y), 1e-6)
-    own = rim.means(np.hypot(*_slopes(light))[..., None])
+    own = rim.means(np.hypot(*_gradients(light))[..., None])
     return float((np.abs(rim.means(across[..., None])) / (own + 0.5)).max())
 
 
@@ -116,7 +116,9 @@ def colour_difference(pair: Pair) -> float:
     inside = pair.alpha > 0.5
     if not inside.any():
         return 0.0
-    before, after = (_coarse(each, pair.unit(COLOUR_CELLS))[inside] for each in _both(pair))
+    before, after = (
+        _blur_to_unit(each, pair.unit(COLOUR_CELLS))[inside] for each in _before_and_after(pair)
+    )
     return float(ciede2000(before[::3], after[::3]).max())
 
 
@@ -130,7 +132,7 @@ def peak(pair: Pair) -> float:
     if not inside.any():
         return 0.0
     unit = pair.unit(CELLS)
-    squares = (_coarse(pair.pasted - pair.before, unit)[inside] ** 2).sum(axis=-1)
+    squares = (_blur_to_unit(pair.pasted - pair.before, unit)[inside] ** 2).sum(axis=-1)
     return float(np.sqrt(squares.max()) / (np.sqrt(squares.mean()) + 1))
 
 
@@ -146,7 +148,7 @@ def structure(pair: Pair) -> float:
     if not inside.any():
         return 1.0
     unit = pair.unit(CELLS)
-    a, b = (_coarse(each[..., 0], unit) for each in _both(pair))
+    a, b = (_blur_to_unit(each[..., 0], unit) for each in _before_and_after(pair))
 
     def mean(values: Plane) -> Plane:
         return np.asarray(cv2.GaussianBlur(values, (0, 0), unit), np.float32)
@@ -171,12 +173,12 @@ def eyes_error(pair: Pair, eyes: Points) -> float:
     weight *= pair.alpha
     if weight.sum() < 1:
         return 0.0
-    a, b = (_coarse(each[..., 0], pair.unit(CELLS)) for each in _both(pair))
+    a, b = (_blur_to_unit(each[..., 0], pair.unit(CELLS)) for each in _before_and_after(pair))
     spread = np.average((a - np.average(a, weights=weight)) ** 2, weights=weight)
     return float(np.sqrt(np.average((b - a) ** 2, weights=weight) / (spread + 4)))
 
 
-def _both(pair: Pair) -> tuple[Lab, Lab]:
+def _before_and_after(pair: Pair) -> tuple[Lab, Lab]:
     """Before, and what would be seen after."""
     return pair.before, pair.pasted
 
@@ -188,7 +190,7 @@ class _Rim:
     """
 
     def __init__(self, alpha: Plane) -> None:
-        steep = np.hypot(*_slopes(alpha))
+        steep = np.hypot(*_gradients(alpha))
         self._where = np.nonzero(steep)
         ys, xs = self._where
         self._weight = steep[self._where]
@@ -198,29 +200,29 @@ class _Rim:
             return
         turn = np.arctan2(ys - inside_y.mean(), xs - inside_x.mean()) / (2 * np.pi) + 0.5
         self._sector = np.minimum((turn * SECTORS).astype(int), SECTORS - 1)
-        self._total = self._sums(self._weight)
+        self._total = self._sector_sums(self._weight)
         self.sectors = [index for index in range(SECTORS) if self._total[index] >= 4]
 
     def means(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """The mean of values (height x width x channels) in each sector: sectors x channels."""
         there = values[self._where]
-        sums = [self._sums(self._weight * channel) for channel in there.T]
+        sums = [self._sector_sums(self._weight * channel) for channel in there.T]
         return np.stack([(each / self._total)[self.sectors] for each in sums], axis=-1)
 
-    def _sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
+    def _sector_sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(np.bincount(self._sector, values, minlength=SECTORS), np.float64)
 
 
-def _coarse(values: Plane, unit: float) -> Plane:
+def _blur_to_unit(values: Plane, unit: float) -> Plane:
     return np.asarray(cv2.GaussianBlur(values, (0, 0), 0.6 * unit), np.float32)
 
 
-def _slopes(values: Plane) -> tuple[Plane, Plane]:
+def _gradients(values: Plane) -> tuple[Plane, Plane]:
     down, across = np.gradient(values)
     return np.asarray(across), np.asarray(down)
 
 
-def _small(values: Plane, scale: float) -> Plane:
+def _scale_down(values: Plane, scale: float) -> Plane:
     if scale >= 1:
         return values
     size = max(round(values.shape[1] * scale), 1), max(round(values.shape[0] * scale), 1)

@@ -57,11 +57,13 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
         return round(length.px(side))
 
     args: dict[str, Any] = {
-        "ad_model": ", ".join(map(_model, detect.detectors)),
+        "ad_model": ", ".join(map(_model_name, detect.detectors)),
         "ad_model_classes": ", ".join(detect.classes),
-        "ad_prompt": _prompt(prompt.positive, [r.region.prompt for r in results]),
-        "ad_negative_prompt": _prompt(prompt.negative, [r.region.negative_prompt for r in results]),
-        "ad_confidence": _confidence(detect),
+        "ad_prompt": _prompt_text(prompt.positive, [r.region.prompt for r in results]),
+        "ad_negative_prompt": _prompt_text(
+            prompt.negative, [r.region.negative_prompt for r in results]
+        ),
+        "ad_confidence": _confidence_of(detect),
         "ad_mask_filter_method": choose.limit_by.capitalize(),
         "ad_mask_k": choose.limit,
         "ad_mask_min_ratio": choose.min_ratio,
@@ -71,7 +73,7 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
         "ad_dilate_erode": px(mask.dilate),
         "ad_mask_merge_invert": {ours: theirs for theirs, ours in _MERGES.items()}[mask.merge],
         "ad_mask_blur": px(mask.blur),
-        "ad_denoising_strength": _strength(inpaint.strength, painted),
+        "ad_denoising_strength": _strength_of(inpaint.strength, painted),
         "ad_inpaint_only_masked": crop.area == "only-masked",
         "ad_inpaint_only_masked_padding": px(PADDING if crop.padding == "auto" else crop.padding),
     }
@@ -99,8 +101,8 @@ def settings_of(args: Args, main: Mapping[str, Any]) -> tuple[Settings, list[str
     """
     given = {**DEFAULTS, **args}
     notes = [f"{key} is no argument of ADetailer" for key in args if key not in DEFAULTS]
-    settings = _sections(given, _detector(str(given["ad_model"]), notes))
-    own = {**main, **_own(given)}
+    settings = _tab_sections(given, _detector_name(str(given["ad_model"]), notes))
+    own = {**main, **_own_settings(given)}
     if "size" in own:
         settings["crop"]["size"] = own.pop("size")
     if (sampler := str(own.pop("sampler", "auto"))) != "auto":
@@ -120,7 +122,7 @@ def settings_of(args: Args, main: Mapping[str, Any]) -> tuple[Settings, list[str
     ]
 
 
-def _sections(given: Args, detector: str) -> Settings:
+def _tab_sections(given: Args, detector: str) -> Settings:
     """The settings that every tab has."""
     classes = [name.strip() for name in str(given["ad_model_classes"]).split(",")]
     detect = {"detectors": [detector], "classes": [name for name in classes if name]}
@@ -157,7 +159,7 @@ def _sections(given: Args, detector: str) -> Settings:
     }
 
 
-def _own(given: Args) -> dict[str, Any]:
+def _own_settings(given: Args) -> dict[str, Any]:
     """What a tab sets instead of what holds for the whole picture."""
     own: dict[str, Any] = {}
     if given["ad_use_inpaint_width_height"]:
@@ -195,7 +197,7 @@ def sampler_name(sampler: str, scheduler: str) -> str:
     return sampler if alone else f"{sampler} {scheduler}"
 
 
-def _model(detector: str) -> str:
+def _model_name(detector: str) -> str:
     """ADetailer's name of a detector; of a file its name alone."""
     if detector in _BLAZEFACE:
         return _BLAZEFACE[detector]
@@ -207,7 +209,7 @@ def _file_name(path: str) -> str:
     return PurePath(path.replace("\\", "/")).name
 
 
-def _detector(model: str, notes: list[str]) -> str:
+def _detector_name(model: str, notes: list[str]) -> str:
     if model in _MEDIAPIPE:
         if "eyes_only" in model:
             notes.append(f"{model} masks the eyes alone; here the whole face is its mask")
@@ -218,17 +220,17 @@ def _detector(model: str, notes: list[str]) -> str:
     return model
 
 
-def _confidence(settings: Detect) -> float:
+def _confidence_of(settings: Detect) -> float:
     if settings.confidence == "auto":
         return float(_CONFIDENCE.get(settings.detectors[0], DEFAULTS["ad_confidence"]))
     return settings.confidence
 
 
-def _prompt(written: str, got: Sequence[str]) -> str:
+def _prompt_text(written: str, got: Sequence[str]) -> str:
     return " [SEP] ".join(filter(None, got)) if "[SEP:" in written else written
 
 
-def _strength(given: str | float | tuple[float, ...], painted: Sequence[Region]) -> float:
+def _strength_of(given: str | float | tuple[float, ...], painted: Sequence[Region]) -> float:
     """The strength that was set; of several that of the first cycle; of auto what was used."""
     if isinstance(given, str):
         return (

@@ -44,39 +44,39 @@ class _Graph:
 
     def samplers(self) -> list[Node]:
         """What could have begun the picture, the likeliest first."""
-        nodes = [node for node in self.nodes.values() if self._samples(node["inputs"])]
+        nodes = [node for node in self.nodes.values() if self._is_sampler(node["inputs"])]
         return sorted(nodes, key=lambda node: "latent_image" not in node["inputs"])
 
     def read(self, sampler: Node) -> GenerationText:
         inputs = sampler["inputs"]
-        guider = self._linked(inputs.get("guider"))
+        guider = self._linked_node(inputs.get("guider"))
         said = {**(guider["inputs"] if guider else {}), **inputs}
         positive = said.get("positive", said.get("conditioning"))
-        noise = self._linked(inputs.get("noise"))
+        noise = self._linked_node(inputs.get("noise"))
         return GenerationText(
-            prompt=self._text(positive, "positive"),
-            negative_prompt=self._text(said.get("negative"), "negative"),
-            seed=self._seed(noise or sampler),
-            model=self._model(said.get("model")),
+            prompt=self._node_text(positive, "positive"),
+            negative_prompt=self._node_text(said.get("negative"), "negative"),
+            seed=self._node_seed(noise or sampler),
+            model=self._model_name(said.get("model")),
         )
 
-    def _samples(self, inputs: Mapping[str, Any]) -> bool:
+    def _is_sampler(self, inputs: Mapping[str, Any]) -> bool:
         return "guider" in inputs or ("positive" in inputs and any(key in inputs for key in _SEEDS))
 
-    def _linked(self, value: object) -> Node | None:
+    def _linked_node(self, value: object) -> Node | None:
         """The node that an input comes from; None for a value of its own."""
         if isinstance(value, list) and len(value) == 2:
             return self.nodes.get(str(value[0]))
         return None
 
-    def _text(self, value: object, role: str) -> str:
+    def _node_text(self, value: object, role: str) -> str:
         """All texts that lead to an input, each once, in order."""
-        return ", ".join(dict.fromkeys(self._texts(value, role, set())))
+        return ", ".join(dict.fromkeys(self._node_texts(value, role, set())))
 
-    def _texts(self, value: object, role: str, seen: set[int]) -> Iterator[str]:
+    def _node_texts(self, value: object, role: str, seen: set[int]) -> Iterator[str]:
         if isinstance(value, str) and value.strip():
             yield value.strip()
-        node = self._linked(value)
+        node = self._linked_node(value)
         if node is None or id(node) in seen or node.get("class_type") == _BLANK:
             return
         seen.add(id(node))
@@ -90,20 +90,20 @@ class _Graph:
         followed = written or {k: v for k, v in inputs.items() if not _ASIDE.fullmatch(k)}
         for key, each in followed.items():
             if key in written or isinstance(each, list):
-                yield from self._texts(each, role, seen)
+                yield from self._node_texts(each, role, seen)
 
-    def _seed(self, node: Node) -> int | None:
+    def _node_seed(self, node: Node) -> int | None:
         for _ in range(len(self.nodes) + 1):
             value = next((node["inputs"][key] for key in _SEEDS if key in node["inputs"]), None)
-            following = self._linked(value)
+            following = self._linked_node(value)
             if following is None:
                 return int(value) if isinstance(value, int | float) else None
             node = following
         return None
 
-    def _model(self, value: object) -> str:
+    def _model_name(self, value: object) -> str:
         for _ in range(len(self.nodes) + 1):
-            node = self._linked(value)
+            node = self._linked_node(value)
             if node is None:
                 break
             inputs = node["inputs"]

@@ -66,11 +66,11 @@ def parse_generation(raw: str) -> GenerationText | None:
     if not raw.strip() or _is_json_object(raw):
         return None
     *lines, last = raw.strip().split("\n")
-    settings = tuple((key, _unquoted(value)) for key, value in SETTING.findall(last))
+    settings = tuple((key, _unquote_value(value)) for key, value in SETTING.findall(last))
     if len(settings) < _LEAST_SETTINGS:
         lines.append(last)
         settings = ()
-    prompt, negative = _prompts(lines)
+    prompt, negative = _split_prompts(lines)
     said = dict(settings)
     seed = said.get("Seed", "").strip()
     return GenerationText(
@@ -90,16 +90,16 @@ def format_generation(text: GenerationText, *, extra: Sequence[tuple[str, str]] 
     changed is written anew from its prompts and settings, with `seed` and `model` among them. Fewer
     than three settings in all would be read as a part of the prompt.
     """
-    added = ", ".join(f"{key}: {_quoted(value)}" for key, value in extra)
+    added = ", ".join(f"{key}: {_quote_value(value)}" for key, value in extra)
     if not text.raw or parse_generation(text.raw) != text:
-        text = replace(text, raw=_written(text), settings=_settled(text))
+        text = replace(text, raw=_format_settings(text), settings=_full_settings(text))
     if not added:
         return text.raw
     body = text.raw.rstrip()
     return f"{body}, {added}" if text.settings else f"{body}\n{added}".lstrip()
 
 
-def _prompts(lines: Sequence[str]) -> tuple[str, str]:
+def _split_prompts(lines: Sequence[str]) -> tuple[str, str]:
     """The prompt's lines and the negative prompt's, each joined again."""
     prompt, negative = "", ""
     in_negative = False
@@ -114,7 +114,7 @@ def _prompts(lines: Sequence[str]) -> tuple[str, str]:
     return prompt, negative
 
 
-def _settled(text: GenerationText) -> tuple[tuple[str, str], ...]:
+def _full_settings(text: GenerationText) -> tuple[tuple[str, str], ...]:
     """The settings, with the record's seed and model in place of what they say."""
     wanted = {"Seed": "" if text.seed is None else str(text.seed), "Model": text.model}
     kept = []
@@ -125,22 +125,22 @@ def _settled(text: GenerationText) -> tuple[tuple[str, str], ...]:
     return tuple(kept) + tuple((key, value) for key, value in wanted.items() if value)
 
 
-def _written(text: GenerationText) -> str:
+def _format_settings(text: GenerationText) -> str:
     lines = [text.prompt]
     if text.negative_prompt:
         lines.append(f"{NEGATIVE_PREFIX} {text.negative_prompt}")
-    if settings := _settled(text):
-        lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in settings))
+    if settings := _full_settings(text):
+        lines.append(", ".join(f"{key}: {_quote_value(value)}" for key, value in settings))
     return "\n".join(lines)
 
 
-def _quoted(value: str) -> str:
+def _quote_value(value: str) -> str:
     """A setting's value, as JSON where it would otherwise be read differently."""
     plain = value == value.strip() and not value.startswith('"') and not set(value) & set(",:\n")
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 
-def _unquoted(value: str) -> str:
+def _unquote_value(value: str) -> str:
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     try:
@@ -162,7 +162,7 @@ def _comment_text(comment: bytes) -> str:
     """The text of an EXIF user comment, which begins with the name of its encoding."""
     code, body = comment[:8], comment[8:]
     if code == b"UNICODE\0":
-        return _utf16(body).rstrip("\0")
+        return _decode_utf16(body).rstrip("\0")
     if code == b"JIS\0\0\0\0\0":
         return body.decode("shift_jis", "replace").rstrip("\0")
     if code not in (b"ASCII\0\0\0", bytes(8)):
@@ -173,7 +173,7 @@ def _comment_text(comment: bytes) -> str:
         return body.decode("latin-1").rstrip("\0")
 
 
-def _utf16(body: bytes) -> str:
+def _decode_utf16(body: bytes) -> str:
     """UTF-16 of unstated order: writers disagree, so the order that gives more ASCII is taken."""
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return body.decode("utf-16", "replace")

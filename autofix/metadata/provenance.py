@@ -42,18 +42,18 @@ def record_fix(source: Source, outcome: Outcome, recipe: Recipe) -> Source:
     said = read_infotext(source)
     if said is not None:
         said = parse_generation(_without_ours(said.raw)) or GenerationText()
-    keys = _keys(said, outcome, recipe)
-    record = _record(outcome, recipe)
+    keys = _infotext_pairs(said, outcome, recipe)
+    record = _record_of(outcome, recipe)
     if source.format == "PNG":
         return _in_png(source, said, keys, record)
     for written in (record, {**record, "regions": [], "regions_left_out": len(record["regions"])}):
         try:
             block = _in_exif(source, said, keys, written)
         except PILLOW_ERRORS:
-            return _noted(source, "its EXIF block is damaged, so that no record was added")
+            return _with_note(source, "its EXIF block is damaged, so that no record was added")
         if source.format != "JPEG" or len(block) <= _JPEG_LIMIT_BYTES:
             return replace(source, exif=block)
-    return _noted(source, "the record of what was fixed does not fit into its EXIF block")
+    return _with_note(source, "the record of what was fixed does not fit into its EXIF block")
 
 
 def read_record(source: Source) -> dict[str, Any] | None:
@@ -90,30 +90,30 @@ def _in_exif(
     return exif.with_text(source.exif, comment=comment, described={})
 
 
-def _keys(said: GenerationText | None, outcome: Outcome, recipe: Recipe) -> Pairs:
+def _infotext_pairs(said: GenerationText | None, outcome: Outcome, recipe: Recipe) -> Pairs:
     settings = said.settings if said else ()
     first = max(tabs_of(settings), default=0) + 1
     keys = [(_MARK, version())]
     for index, each in enumerate(recipe.each_pass):
-        keys += infotext_keys(args_of(each, _results(outcome, index)), first + index)
+        keys += infotext_keys(args_of(each, _results_of_pass(outcome, index)), first + index)
     if VERSION_KEY not in dict(settings):
         keys.append((VERSION_KEY, f"autofix {version()}"))
     return keys
 
 
-def _results(outcome: Outcome, index: int) -> list[RegionResult]:
+def _results_of_pass(outcome: Outcome, index: int) -> list[RegionResult]:
     return [result for result in outcome.results if result.region.pass_index == index]
 
 
-def _record(outcome: Outcome, recipe: Recipe) -> dict[str, Any]:
+def _record_of(outcome: Outcome, recipe: Recipe) -> dict[str, Any]:
     return {
         "version": version(),
         "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
-        "regions": [_region(result) for result in outcome.results],
+        "regions": [_region_entry(result) for result in outcome.results],
     }
 
 
-def _region(result: RegionResult) -> dict[str, Any]:
+def _region_entry(result: RegionResult) -> dict[str, Any]:
     region = result.region
     return {
         "pass": region.pass_index + 1,
@@ -147,5 +147,5 @@ def _without_ours(raw: str) -> str:
     return f"{head}{newline}{line}" if line else head
 
 
-def _noted(source: Source, note: str) -> Source:
+def _with_note(source: Source, note: str) -> Source:
     return replace(source, notes=(*source.notes, note))

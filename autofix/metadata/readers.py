@@ -42,11 +42,11 @@ def read_generation(source: Source) -> GenerationText | None:
     """
     found = read_infotext(source)
     if found is None:
-        found = _read(_said(source))
-    return found or _read(_hidden(source.alpha))
+        found = _read_dialects(_generation_of(source))
+    return found or _read_dialects(_hidden_text(source.alpha))
 
 
-def _read(texts: Texts) -> GenerationText | None:
+def _read_dialects(texts: Texts) -> GenerationText | None:
     if not texts:
         return None
     for read in (_of_infotext, read_graph, _of_library, _of_object):
@@ -59,7 +59,7 @@ def _read(texts: Texts) -> GenerationText | None:
     return None
 
 
-def _said(source: Source) -> Texts:
+def _generation_of(source: Source) -> Texts:
     """The texts of a file by their keys, wherever it has them."""
     texts = dict(source.text)
     if not source.exif:
@@ -101,7 +101,7 @@ def _of_library(texts: Texts) -> GenerationText | None:
         return GenerationText(
             prompt=info.full_prompt,
             negative_prompt=info.full_negative_prompt,
-            seed=_whole(sampler.parameters.get("seed")),
+            seed=_whole_number(sampler.parameters.get("seed")),
             model=str(sampler.model or ""),
         )
     return None
@@ -109,20 +109,20 @@ def _of_library(texts: Texts) -> GenerationText | None:
 
 def _of_object(texts: Texts) -> GenerationText | None:
     """A JSON object, or the texts themselves, with a prompt under one of its usual names."""
-    for said in _objects(texts):
-        prompt = _first(said, _PROMPTS)
+    for said in _json_objects(texts):
+        prompt = _first_of(said, _PROMPTS)
         if isinstance(prompt, str) and not prompt.lstrip().startswith("{"):
-            model = _first(said, _MODELS)
+            model = _first_of(said, _MODELS)
             return GenerationText(
                 prompt=prompt,
-                negative_prompt=str(_first(said, _NEGATIVES) or ""),
-                seed=_whole(_first(said, _SEEDS)),
+                negative_prompt=str(_first_of(said, _NEGATIVES) or ""),
+                seed=_whole_number(_first_of(said, _SEEDS)),
                 model=model if isinstance(model, str) else "",
             )
     return None
 
 
-def _objects(texts: Texts) -> Iterator[Mapping[str, Any]]:
+def _json_objects(texts: Texts) -> Iterator[Mapping[str, Any]]:
     for key in _OBJECTS:
         if texts.get(key, "").lstrip().startswith("{"):
             said = json.loads(texts[key])
@@ -130,18 +130,18 @@ def _objects(texts: Texts) -> Iterator[Mapping[str, Any]]:
     yield texts
 
 
-def _first(said: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+def _first_of(said: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
     return next((said[key] for key in keys if key in said), None)
 
 
-def _whole(value: object) -> int | None:
+def _whole_number(value: object) -> int | None:
     try:
         return int(str(value))
     except ValueError:
         return None
 
 
-def _hidden(alpha: MaskValues | None) -> Texts:
+def _hidden_text(alpha: MaskValues | None) -> Texts:
     """The texts in alpha's lowest bits, read down the columns, as NovelAI hides them."""
     if alpha is None:
         return {}

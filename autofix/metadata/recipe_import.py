@@ -33,7 +33,7 @@ class Imported:
         """The settings that differ from recipe face's, under the notes as comments."""
         lines = [f"# {_one_line(note)}" for note in self.notes]
         data = differences_from_face(self.recipe)
-        return "\n".join([*lines, _encodable(tomli_w.dumps(data))])
+        return "\n".join([*lines, _without_surrogates(tomli_w.dumps(data))])
 
 
 def import_recipe(path: Path) -> Imported:
@@ -44,7 +44,7 @@ def import_recipe(path: Path) -> Imported:
     ADetailer keys. Raises RecipeError where there is nothing of the kind or a value does not hold,
     and PictureError for a picture that cannot be read.
     """
-    text = _text(path)
+    text = _read_text(path)
     if text is None:
         source = files.read(path, name=path.name).source
         settings = (read_record(source) or {}).get("recipe")
@@ -56,11 +56,11 @@ def import_recipe(path: Path) -> Imported:
     except ValueError:
         return _of_infotext(parse_generation(text), path)
     except RecursionError:
-        raise _nothing(path) from None
+        raise _nothing_found(path) from None
     return _of_json(data, path)
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     """The file as text, or None for a picture."""
     try:
         data = path.read_bytes()
@@ -82,7 +82,9 @@ def _of_json(data: Any, path: Path) -> Imported:
         if isinstance(data, Mapping):
             data = data.get(key, data)
     tabs = data if isinstance(data, list) else [data]
-    return _of_tabs([tab for tab in tabs if isinstance(tab, Mapping)], _request(payload), path)
+    return _of_tabs(
+        [tab for tab in tabs if isinstance(tab, Mapping)], _request_settings(payload), path
+    )
 
 
 def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
@@ -105,9 +107,9 @@ def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
 
 def _of_infotext(said: GenerationText | None, path: Path) -> Imported:
     if said is None:
-        raise _nothing(path)
+        raise _nothing_found(path)
     tabs = tabs_of(said.settings)
-    return _of_tabs([tabs[tab] for tab in sorted(tabs)], _generation(said), path)
+    return _of_tabs([tabs[tab] for tab in sorted(tabs)], _infotext_settings(said), path)
 
 
 def _of_tabs(tabs: Sequence[Mapping[str, Any]], main: Mapping[str, Any], path: Path) -> Imported:
@@ -118,12 +120,12 @@ def _of_tabs(tabs: Sequence[Mapping[str, Any]], main: Mapping[str, Any], path: P
         if tab.get("ad_model", "None") != "None" and tab.get("ad_tab_enable", True)
     ]
     if not used:
-        raise _nothing(path)
+        raise _nothing_found(path)
     passes: list[Settings] = []
     notes: list[str] = []
     for tab in used:
         settings, missing = settings_of(tab, main)
-        passes.append(_minimal(settings, path))
+        passes.append(_differing_settings(settings, path))
         notes += missing
     notes.append("ADetailer paints with the web UI's model: name yours in model.name")
     name = {"name": path.stem}
@@ -131,12 +133,12 @@ def _of_tabs(tabs: Sequence[Mapping[str, Any]], main: Mapping[str, Any], path: P
     return Imported(build_recipe(one, origin=shown(path)), tuple(dict.fromkeys(notes)))
 
 
-def _minimal(settings: Settings, path: Path) -> dict[str, Any]:
+def _differing_settings(settings: Settings, path: Path) -> dict[str, Any]:
     """The settings as a recipe file states them: where they differ from recipe face's."""
     return differences_from_face(parse_recipe(settings, origin=shown(path)))
 
 
-def _request(payload: Mapping[str, Any]) -> dict[str, Any]:
+def _request_settings(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What a request to the web UI's API sets for the whole picture."""
     main = {"steps": payload.get("steps"), "cfg": payload.get("cfg_scale")}
     if sampler := payload.get("sampler_name"):
@@ -146,7 +148,7 @@ def _request(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in main.items() if value is not None}
 
 
-def _generation(said: GenerationText) -> dict[str, Any]:
+def _infotext_settings(said: GenerationText) -> dict[str, Any]:
     """What an infotext says of the whole picture."""
     settings = dict(said.settings)
     main = {"steps": settings.get("Steps"), "cfg": settings.get("CFG scale")}
@@ -156,7 +158,7 @@ def _generation(said: GenerationText) -> dict[str, Any]:
     return {key: value for key, value in main.items() if value}
 
 
-def _nothing(path: Path) -> RecipeError:
+def _nothing_found(path: Path) -> RecipeError:
     return RecipeError(
         f"{shown(path)} says nothing of autofix or ADetailer", f"name {_WHAT} that does"
     )
@@ -167,6 +169,6 @@ def _one_line(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text)
 
 
-def _encodable(text: str) -> str:
+def _without_surrogates(text: str) -> str:
     """Without half a surrogate pair, which JSON can hold and no file can."""
     return text.encode("utf-8", "replace").decode()

@@ -68,7 +68,7 @@ def instruct(
     wanted = assigned(parts(settings.positive), open_, picture_wh)
     unwanted = assigned(parts(settings.negative), open_, picture_wh)
     done = {
-        region.index: _instructed(region, settings, main, *texts)
+        region.index: _with_prompts(region, settings, main, *texts)
         for region, *texts in zip(open_, wanted, unwanted, strict=True)
     }
     return tuple(done.get(region.index, region) for region in seeded)
@@ -83,32 +83,32 @@ def picture_seed(seed: int | Literal["auto"], main: GenerationText | None) -> in
 
 def check(settings: Prompt) -> None:
     """Raises RecipeError for prompts that do not hold: rules, braces, files of wildcards."""
-    _check(settings.positive, settings.negative, settings.wildcards)
+    _check_texts(settings.positive, settings.negative, settings.wildcards)
 
 
 @lru_cache(maxsize=64)
-def _check(prompt: str, negative: str, folder: str) -> None:
+def _check_texts(prompt: str, negative: str, folder: str) -> None:
     for part in (*parts(prompt), *parts(negative)):
         check_choices(part.text, folder)
 
 
-def _instructed(
+def _with_prompts(
     region: Region,
     settings: Prompt,
     main: GenerationText | None,
     part: str,
     negative_part: str,
 ) -> Region:
-    own, own_negative = _own(main, region.detection.label)
+    own, own_negative = _own_prompts(main, region.detection.label)
     # Each prompt has its own generator: a change to one draws nothing else for the other.
     seed, folder = region.seed, settings.wildcards
-    prompt = _filled(part, own, Random(f"{seed} prompt"), folder)
-    negative = _filled(negative_part, own_negative, Random(f"{seed} negative"), folder)
+    prompt = _fill_in(part, own, Random(f"{seed} prompt"), folder)
+    negative = _fill_in(negative_part, own_negative, Random(f"{seed} negative"), folder)
     region = replace(region, prompt=prompt, negative_prompt=negative)
     return region.skipped("[SKIP] in its prompt") if _SKIP.fullmatch(prompt) else region
 
 
-def _filled(part: str, own: str, generator: Random, folder: str) -> str:
+def _fill_in(part: str, own: str, generator: Random, folder: str) -> str:
     """The part with its choices made, and the picture's own prompt where it is asked for.
 
     Only a part without a single character stands for the picture's own, as in ADetailer.
@@ -116,7 +116,7 @@ def _filled(part: str, own: str, generator: Random, folder: str) -> str:
     return draw(part, generator, folder).replace(OWN, own) if part else own
 
 
-def _own(main: GenerationText | None, label: str) -> tuple[str, str]:
+def _own_prompts(main: GenerationText | None, label: str) -> tuple[str, str]:
     """What the picture says; where it names no prompt, what suits the label."""
     if main is not None and main.prompt.strip():
         return main.prompt, main.negative_prompt

@@ -128,7 +128,7 @@ def parts(prompt: str) -> tuple[Part, ...]:
     # One group: text, rule, text, rule, ..., text. A rule is None for a plain marker.
     first, *rest = _MARKER.split(prompt)
     found = [
-        Part(text, () if rule is None else _rule(rule))
+        Part(text, () if rule is None else _parse_rule(rule))
         for rule, text in zip(rest[::2], rest[1::2], strict=True)
     ]
     if not first and found and found[0].rule:
@@ -144,7 +144,7 @@ def assigned(
     texts: dict[int, str] = {}
     for part in given:
         if part.rule:
-            for place in _ruled(part.rule, seen):
+            for place in _match_rules(part.rule, seen):
                 texts.setdefault(place, part.text)
     plain = [part.text for part in given if not part.rule] or [""]
     others = [place for place in range(len(regions)) if place not in texts]
@@ -153,7 +153,7 @@ def assigned(
     return [texts[place] for place in range(len(regions))]
 
 
-def _ruled(rule: Sequence[Term], seen: Sequence[Seen]) -> list[int]:
+def _match_rules(rule: Sequence[Term], seen: Sequence[Seen]) -> list[int]:
     """The places of the regions for which a rule holds."""
     places = [place for place, each in enumerate(seen) if all(term.holds(each) for term in rule)]
     alone = {
@@ -164,33 +164,37 @@ def _ruled(rule: Sequence[Term], seen: Sequence[Seen]) -> list[int]:
     return [place for place in places if alone <= {place}]
 
 
-def _rule(text: str) -> tuple[Term, ...]:
-    return tuple(_term(each, text) for each in _AND.split(text.strip()))
+def _parse_rule(text: str) -> tuple[Term, ...]:
+    return tuple(_parse_term(each, text) for each in _AND.split(text.strip()))
 
 
-def _term(text: str, rule: str) -> Term:
+def _parse_term(text: str, rule: str) -> Term:
     match = _TERM.fullmatch(text)
     if match is None:
-        raise _malformed(rule, f"{text!r} is neither a word nor a comparison")
+        raise _malformed_rule(rule, f"{text!r} is neither a word nor a comparison")
     name, compare, value = match.groups()
     name = _SPELLINGS.get(name.lower(), name.lower())
     if compare is None:
         if name not in EXTREMES:
-            raise _malformed(rule, _unknown(name, EXTREMES, MEASURES, "has nothing to compare to"))
+            raise _malformed_rule(
+                rule, _unknown_rule(name, EXTREMES, MEASURES, "has nothing to compare to")
+            )
         return Term(name)
     if name == "label":
         if compare not in ("=", "==", "!="):
-            raise _malformed(rule, f"a label can be = or !=, but got {compare!r}")
+            raise _malformed_rule(rule, f"a label can be = or !=, but got {compare!r}")
         return Term(name, compare, value.strip("'\" ").casefold())
     if name not in MEASURES:
-        raise _malformed(rule, _unknown(name, (*MEASURES, "label"), EXTREMES, "takes no number"))
+        raise _malformed_rule(
+            rule, _unknown_rule(name, (*MEASURES, "label"), EXTREMES, "takes no number")
+        )
     if not _NUMBER.fullmatch(value):
-        raise _malformed(rule, f"{name} is compared with a number, but got {value!r}")
+        raise _malformed_rule(rule, f"{name} is compared with a number, but got {value!r}")
     number = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
     return Term(name, compare, number)
 
 
-def _unknown(name: str, wanted: Sequence[str] | Mapping[str, object],
+def _unknown_rule(name: str, wanted: Sequence[str] | Mapping[str, object],
              others: Mapping[str, object], misused: str) -> str:  # fmt: skip
     if name in others:
         return f"{name!r} {misused}"
@@ -199,7 +203,7 @@ def _unknown(name: str, wanted: Sequence[str] | Mapping[str, object],
     return f"there is no {name!r} ({hint})"
 
 
-def _malformed(rule: str, problem: str) -> RecipeError:
+def _malformed_rule(rule: str, problem: str) -> RecipeError:
     return RecipeError(
         f"the prompt's rule [SEP:{rule}] does not hold: {problem}",
         "rules look like [SEP:left], [SEP:area>10%] or [SEP:label=face and index=2]",

@@ -57,15 +57,15 @@ def draw(prompt: str, generator: Random, folder: str) -> str:
 
     The same generator state gives the same text, with every version of Python. Raises RecipeError.
     """
-    return _drawn(_parsed(prompt), generator, folder)
+    return _draw_text(_parse_choices(prompt), generator, folder)
 
 
 def check_choices(prompt: str, folder: str) -> None:
     """Raises RecipeError for anything that some draw of the prompt would stumble over."""
-    _check(_parsed(prompt), folder, ())
+    _check_choice(_parse_choices(prompt), folder, ())
 
 
-def _parsed(prompt: str) -> Text:
+def _parse_choices(prompt: str) -> Text:
     """The prompt taken apart; raises RecipeError for braces without a partner."""
     open_: list[tuple[list[Text], re.Match[str] | None]] = []  # the choices around this place
     here: list[str | File | Choice] = []
@@ -76,7 +76,7 @@ def _parsed(prompt: str) -> Text:
         mark = match["mark"]
         if mark == "{":
             if len(open_) == DEEPEST:
-                raise _refused(prompt, f"has choices within choices {DEEPEST} deep")
+                raise _refuse(prompt, f"has choices within choices {DEEPEST} deep")
             count = _COUNT.match(prompt, at)
             at = count.end() if count else at
             open_.append(([tuple(here)], count))
@@ -86,31 +86,31 @@ def _parsed(prompt: str) -> Text:
             here = []
         elif mark == "}":
             if not open_:
-                raise _refused(prompt, "has a } without its {")
+                raise _refuse(prompt, "has a } without its {")
             (before, *options), count = open_.pop()
-            here = [*before, _choice([*options, tuple(here)], count, prompt)]
+            here = [*before, _parse_choice([*options, tuple(here)], count, prompt)]
         elif match["name"]:
             here.append(File(match["name"]))
         else:
             here.append(match["plain"] or mark)
     if open_:
-        raise _refused(prompt, "has a { without its }")
+        raise _refuse(prompt, "has a { without its }")
     return (*here, prompt[at:])
 
 
-def _choice(options: list[Text], count: re.Match[str] | None, prompt: str) -> Choice:
-    weighed = tuple(_weighed(option) for option in options)
+def _parse_choice(options: list[Text], count: re.Match[str] | None, prompt: str) -> Choice:
+    weighed = tuple(_split_weight(option) for option in options)
     if not any(weight for weight, _ in weighed):
-        raise _refused(prompt, "has a choice whose weights are all 0")
+        raise _refuse(prompt, "has a choice whose weights are all 0")
     if count is None:
         return Choice(weighed)
     least, most = int(count[1]), int(count[2] or count[1])
     if least > most:
-        raise _refused(prompt, f"asks for {least} to {most} of a choice")
+        raise _refuse(prompt, f"asks for {least} to {most} of a choice")
     return Choice(weighed, least, most, ", " if count[3] is None else count[3])
 
 
-def _weighed(option: Text) -> tuple[float, Text]:
+def _split_weight(option: Text) -> tuple[float, Text]:
     """An option's weight, and the option without the spaces around it."""
     texts = [each for each in option if each != ""]
     weight = 1.0
@@ -123,34 +123,34 @@ def _weighed(option: Text) -> tuple[float, Text]:
     return weight, tuple(texts)
 
 
-def _drawn(text: Text, generator: Random, folder: str) -> str:
+def _draw_text(text: Text, generator: Random, folder: str) -> str:
     return "".join(
-        each if isinstance(each, str) else _picked(each, generator, folder) for each in text
+        each if isinstance(each, str) else _pick_options(each, generator, folder) for each in text
     )
 
 
-def _picked(each: File | Choice, generator: Random, folder: str) -> str:
+def _pick_options(each: File | Choice, generator: Random, folder: str) -> str:
     if isinstance(each, File):
-        each = Choice(_lines(each.name, folder))
-    options = list(_options(each, folder))
+        each = Choice(_file_lines(each.name, folder))
+    options = list(_choice_options(each, folder))
     wanted = each.least + int(generator.random() * (each.most - each.least + 1))
     picked: list[str] = []
     while len(picked) < wanted and any(weight for weight, _ in options):
-        place = _spun([weight for weight, _ in options], generator)
-        picked.append(_drawn(options.pop(place)[1], generator, folder))
+        place = _draw_by_weight([weight for weight, _ in options], generator)
+        picked.append(_draw_text(options.pop(place)[1], generator, folder))
     return each.between.join(picked)
 
 
-def _options(choice: Choice, folder: str) -> tuple[tuple[float, Text], ...]:
+def _choice_options(choice: Choice, folder: str) -> tuple[tuple[float, Text], ...]:
     """The options; of a file alone its lines, so that {2$$__hair__} gives two different ones."""
     if len(choice.options) == 1 and len(only := choice.options[0][1]) == 1:
         (single,) = only
         if isinstance(single, File):
-            return _lines(single.name, folder)
+            return _file_lines(single.name, folder)
     return choice.options
 
 
-def _spun(weights: list[float], generator: Random) -> int:
+def _draw_by_weight(weights: list[float], generator: Random) -> int:
     """A place drawn by weight. `random` alone is promised to stay as it is between Pythons."""
     point, chosen = generator.random() * sum(weights), 0
     for place, weight in enumerate(weights):
@@ -162,7 +162,7 @@ def _spun(weights: list[float], generator: Random) -> int:
     return chosen
 
 
-def _lines(name: str, folder: str) -> tuple[tuple[float, Text], ...]:
+def _file_lines(name: str, folder: str) -> tuple[tuple[float, Text], ...]:
     """A file's lines with their weights. Raises RecipeError where there is none."""
     if not folder:
         raise RecipeError(
@@ -174,15 +174,17 @@ def _lines(name: str, folder: str) -> tuple[tuple[float, Text], ...]:
         check_stays_inside(Path(os.path.realpath(path)), path.parents[name.count("/")])
         if path.exists() and not path.is_file():
             raise OSError(0, "it is no plain file")
-        return _read(path, path.stat().st_mtime_ns)
+        return _read_lines(path, path.stat().st_mtime_ns)
     except (OSError, UnicodeDecodeError) as error:
         raise _no_file(name, folder, error) from error
 
 
 @lru_cache(maxsize=256)
-def _read(path: Path, changed_ns: int) -> tuple[tuple[float, Text], ...]:
+def _read_lines(path: Path, changed_ns: int) -> tuple[tuple[float, Text], ...]:
     lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    options = tuple(_weighed(_parsed(line)) for line in lines if line and not line.startswith("#"))
+    options = tuple(
+        _split_weight(_parse_choices(line)) for line in lines if line and not line.startswith("#")
+    )
     if not any(weight for weight, _ in options):
         raise RecipeError(f"the wildcards {path} hold no choice", "write one a line")
     return options
@@ -203,7 +205,7 @@ def _no_file(name: str, folder: str, error: Exception) -> RecipeError:
     )
 
 
-def _check(text: Text, folder: str, inside: tuple[str, ...]) -> None:
+def _check_choice(text: Text, folder: str, inside: tuple[str, ...]) -> None:
     for each in text:
         if isinstance(each, File) and each.name in inside:
             raise RecipeError(
@@ -212,14 +214,14 @@ def _check(text: Text, folder: str, inside: tuple[str, ...]) -> None:
                 "take it out of one of these files",
             )
         if isinstance(each, File):
-            for _, line in _lines(each.name, folder):
-                _check(line, folder, (*inside, each.name))
+            for _, line in _file_lines(each.name, folder):
+                _check_choice(line, folder, (*inside, each.name))
         elif isinstance(each, Choice):
             for _, option in each.options:
-                _check(option, folder, inside)
+                _check_choice(option, folder, inside)
 
 
-def _refused(prompt: str, problem: str) -> RecipeError:
+def _refuse(prompt: str, problem: str) -> RecipeError:
     shown = prompt if len(prompt) <= 80 else f"{prompt[:80]}..."
     return RecipeError(
         f"the prompt {shown!r} {problem}", r"write \{, \| and \} for the characters themselves"

@@ -260,7 +260,7 @@ NOT_DEFAULT = {
     "ad_checkpoint": "c.safetensors",
     "ad_vae": "v.pt",
     "ad_sampler": "Euler",
-    "ad_scheduler": "Karras",
+    "ad_scheduler": "Exponential",
     "ad_controlnet_model": "control_v11f1e_sd15_tile",
     "ad_controlnet_module": "canny",
 }
