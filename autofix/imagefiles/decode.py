@@ -153,7 +153,7 @@ def _read_source(
         icc=icc if isinstance(icc, bytes) and icc else None,
         exif=block,
         xmp=xmp,
-        dpi=_read_dpi(image.info.get("dpi")),
+        dpi=read_dpi(image.info.get("dpi")),
         text=tuple(pair for pair in text if pair[0] not in moved),
         save=save_options(image, stream, facts),
         notes=_lost_notes(image, facts),
@@ -204,7 +204,7 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
         return None
 
 
-def _read_dpi(value: object) -> tuple[float, float] | None:
+def read_dpi(value: object) -> tuple[float, float] | None:
     """Dots per inch, across and down; None where unknown or (1, 1), which TIFF says for unknown."""
     if not isinstance(value, tuple) or len(value) != 2:
         return None

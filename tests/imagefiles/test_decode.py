@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, _dpi, decode
+from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, decode, read_dpi
 from autofix.imagefiles.save_options import webp_is_lossless
 from autofix.imagefiles.tiff import alpha_tags, deep_tiff, with_tags
 
@@ -376,7 +376,7 @@ def test_a_tiff_without_a_resolution_has_none():
     "said", [None, 72, (72,), ("a", "b"), (0, 0), (1, 1), (float("nan"), 72), (float("inf"), 72)]
 )
 def test_a_resolution_that_makes_no_sense_is_none(said):
-    assert _dpi(said) is None
+    assert read_dpi(said) is None
 
 
 def test_a_tiff_whose_directories_are_damaged_gives_its_pixels(monkeypatch):
