@@ -20,7 +20,7 @@ from autofix.errors import ModelError
 from autofix.settings.model_folders import ModelFolders
 from autofix.settings.recipe import Recipe
 from tests.engines import tiny, tiny_files
-from tests.engines.diffusion.test_engine import crops
+from tests.engines.face_crops import crops
 
 NONE = ModelFolders()
 COMMIT = "c" * 40

@@ -14,19 +14,8 @@ from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.engines.memory import fit, lighter, out_of_memory
 from autofix.engines.resilient import Adjustable, Resilient
 from autofix.settings.recipe import Recipe
-from tests.engines import tiny
-from tests.engines.diffusion.test_engine import crops, feathered
+from tests.engines.face_crops import crops, feathered
 from tests.recipes import recipe_of
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "sd": tiny.sd(root / "sd"),
-        "sdxl": tiny.sdxl(root / "sdxl"),
-        "promptless": tiny.promptless(root / "promptless"),
-    }
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ def prompt_chunks(prompt: str, tokenizer: Any, embeddings: Embeddings | None = N
         ids: list[int] = []
         weights: list[float] = []
         for text, weight in part:
-            said = _token_ids(text, tokenizer, embeddings)
-            ids += said
-            weights += [weight] * len(said)
+            tokens = _token_ids(text, tokenizer, embeddings)
+            ids += tokens
+            weights += [weight] * len(tokens)
         while len(ids) > CHUNK:
             cut = _first_chunk_length(ids, comma, inner)
             chunks.append((ids[:cut], weights[:cut]))
@@ -53,7 +53,7 @@ def _token_ids(text: str, tokenizer: Any, embeddings: Embeddings | None) -> list
 
 
 def _first_chunk_length(ids: list[int], comma: int, inner: set[int]) -> int:
-    """How many tokens the first chunk takes: all that fit, or those up to a comma near its end.
+    """Tokens in the first chunk: all that fit, or those up to a comma near its end.
 
     An embedding stays whole, unless it is longer than a chunk.
     """
@@ -111,7 +111,7 @@ class PromptEncoder:
 
     `skip` is A1111's CLIP skip: 2 leaves out CLIP's last layer. As there it is for SD 1.x alone:
     SD 2.x and SDXL were trained with one layer that is not the last. `loras` are those that are
-    active, which may change the text encoders: what is remembered is theirs alone.
+    active: since they may change the text encoders, embeddings are remembered with them.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class PromptEncoder:
     def prompt_arguments(
         self, prompt: str, negative: str | None, *, skip: int = 1, loras: Loras = ()
     ) -> dict[str, Any]:
-        """What the pipeline takes in place of one prompt and its negative prompt, if there is one.
+        """The pipeline's arguments for one prompt and its negative prompt, if there is one.
 
         The embeddings are 1 x (77 times the number of chunks) x width, both equally long: the
         shorter is filled up with empty chunks.
@@ -165,16 +165,16 @@ class PromptEncoder:
         groups: dict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         for place, prompt in enumerate(prompts):
             negative = None if negatives is None else negatives[place]
-            arguments = self.prompt_arguments(prompt, negative, skip=skip, loras=loras)
-            groups[arguments["prompt_embeds"].shape[1]].append((place, arguments))
+            encoded = self.prompt_arguments(prompt, negative, skip=skip, loras=loras)
+            groups[encoded["prompt_embeds"].shape[1]].append((place, encoded))
         for group in groups.values():
-            places, each = zip(*group, strict=True)
-            names = each[0]
-            yield list(places), {name: torch.cat([one[name] for one in each]) for name in names}
+            places, arguments = zip(*group, strict=True)
+            names = arguments[0]
+            yield list(places), {name: torch.cat([a[name] for a in arguments]) for name in names}
 
     @property
     def _zeroes_empty(self) -> bool:
-        """SDXL was trained with zeros, not with an encoded "", where it had no prompt."""
+        """Whether no prompt means zeros, as SDXL was trained, and not an encoded ""."""
         return bool(getattr(self._pipe.config, "force_zeros_for_empty_prompt", False))
 
 

@@ -1,4 +1,4 @@
-"""ControlNets: beside the denoiser, they steer it by images made from the crops."""
+"""ControlNets: they steer the denoiser by control images made from the crops."""
 
 from __future__ import annotations
 
@@ -63,41 +63,44 @@ class ControlNets:
     ) -> Iterator[None]:
         """While this lasts, the ControlNets steer the pipeline's UNet for these crops.
 
-        They are asked before each of its steps and what they say is handed to it, so that any
-        inpainting pipeline can be steered, whatever it starts from. A step counts where it begins:
-        start <= number / steps <= end, as in the web UI's extension. Raises ModelError.
+        Before each step of the UNet their residuals are added to its arguments, so that any
+        inpainting pipeline can be steered. A ControlNet acts at a step where start <= step number /
+        steps <= end, as in the web UI's extension. Raises ModelError.
         """
         acting = [control for control in recipe.inpaint.control if control.weight > 0]
         if not acting:
             yield
             return
+        import torch
+
         nets = [self._placed_net(control, pipe, recipe) for control in acting]
         images = [
-            _stack_images([control_image(crop, control) for crop in crops]) for control in acting
+            torch.from_numpy(np.stack([control_image(crop, control) for crop in crops]))
+            for control in acting
         ]
+        images = [image.permute(0, 3, 1, 2) for image in images]  # B x 3 x height x width
         numbers = itertools.count()
 
-        def ask(unet: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        def add_residuals(unet: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
             share = next(numbers) / pipe.num_timesteps
-            answers = [
+            residuals = [
                 _residuals_of(net, control, image, args, given)
                 for net, control, image in zip(nets, acting, images, strict=True)
                 if control.start <= share <= control.end
             ]
-            if not answers:
+            if not residuals:
                 return None
-            downs, mids = zip(*answers, strict=True)
-            steered = {
-                "down_block_additional_residuals": [sum(each) for each in zip(*downs, strict=True)],
+            downs, mids = zip(*residuals, strict=True)
+            added = {
+                "down_block_additional_residuals": list(map(sum, zip(*downs, strict=True))),
                 "mid_block_additional_residual": sum(mids),
             }
-            return args, {**given, **steered}
+            return args, {**given, **added}
 
-        handle = pipe.unet.register_forward_pre_hook(ask, with_kwargs=True)
         try:
-            yield
+            with pipe.unet.register_forward_pre_hook(add_residuals, with_kwargs=True):
+                yield
         finally:
-            handle.remove()
             if recipe.device.vram == "low":
                 for net in nets:
                     net.to("cpu")
@@ -173,10 +176,3 @@ def _union_kind(net: Any, control: Control) -> int | None:
             "set inpaint.control's module to another, or take a ControlNet of that kind",
         )
     return kind
-
-
-def _stack_images(images: Sequence[Any]) -> Any:
-    """B x 3 x height x width."""
-    import torch
-
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

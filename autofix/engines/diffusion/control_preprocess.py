@@ -1,4 +1,4 @@
-"""Control images: what a ControlNet is shown of a crop."""
+"""Crop -> control image, by the module of a ControlNet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autofix.settings.model_sections import Control
 from autofix.values import Crop
 
 Image = NDArray[np.float32]
-"""RGB, height x width x 3, 0 to 1; -1 where an inpaint ControlNet shall look away."""
+"""RGB, height x width x 3, 0 to 1; -1 where an inpaint ControlNet is to ignore the crop."""
 
 _POSE = ("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth")
 _LINES = ("sk_model.pth", "sk_model2.pth")
@@ -48,7 +48,7 @@ def check_module(control: Control) -> None:
 
 
 def control_image(crop: Crop, control: Control) -> Image:
-    """The crop as the ControlNet's module shows it, at working size.
+    """The control image that the ControlNet's module makes of the crop, at working size.
 
     Raises what `check_module` does, and EngineError where a detector fails.
     """
@@ -66,7 +66,7 @@ def control_image(crop: Crop, control: Control) -> Image:
 
 
 def _resample_crop(crop: Crop, times: float) -> Image:
-    """Made so many times smaller by area, then cubic back, as the extension does."""
+    """The crop scaled down by area and up again by cubic interpolation, as the extension does."""
     import cv2
 
     high, wide = crop.mask.shape
@@ -125,7 +125,7 @@ def _find_detector(module: str) -> tuple[Any, Path]:
             "pip install 'autofix[control]', or set another module",
         ) from error
     found = model_folders().look_up("controlnet", files[0])
-    missing = [each for each in files if found is None or not (found.parent / each).is_file()]
+    missing = [name for name in files if found is None or not (found.parent / name).is_file()]
     if found is None or missing:
         raise ModelError(
             f"the control module {module!r} needs {' and '.join(missing)}, which it did not find",

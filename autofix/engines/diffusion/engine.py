@@ -11,12 +11,10 @@ from typing import Any
 from autofix.engines.base import LOADING, ModelInfo
 from autofix.engines.checkpoints.families import sniff
 from autofix.engines.devices import PRECISIONS, Precision, device_and_dtype, gains, settle
-from autofix.engines.diffusion.clip_prompts import prompt_encoder
 from autofix.engines.diffusion.control import ControlNets
 from autofix.engines.diffusion.guidance import check_guidance
 from autofix.engines.diffusion.load import find_vae, inpainting_of, load_pipeline, with_vae
 from autofix.engines.diffusion.loaded_model import Conditioning, LoadedModel
-from autofix.engines.diffusion.lora import LoraSwitch
 from autofix.engines.diffusion.lora_tags import check_loras
 from autofix.engines.locate import Source
 from autofix.engines.memory import in_words, lighter
@@ -51,7 +49,7 @@ class DiffusionEngine:
     def __init__(self, source: Source | Path, recipe: Recipe) -> None:
         """Raises ModelError for files that are no model, without loading any weights."""
         self.source = source = Source.of(source)
-        vae = find_vae(recipe.model.vae) if recipe.model.vae else None
+        self._vae = find_vae(recipe.model.vae) if recipe.model.vae else None
         own: Mapping[str, Any]
         if source.kind == "checkpoint":
             found = sniff(source.path, trust_pickle=recipe.model.trust_pickle)
@@ -60,8 +58,7 @@ class DiffusionEngine:
         else:
             self._has_unet = "unet" in read_index(source.path)
             info, own = read_facts(source.path, source.name), read_own(source.path)
-        self._vae = vae
-        self._set_up(with_vae(info, vae), own, recipe)
+        self._set_up(with_vae(info, self._vae), own, recipe)
 
     def _set_up(self, info: ModelInfo, own: Mapping[str, Any], recipe: Recipe) -> None:
         self.info = info
@@ -115,12 +112,9 @@ class DiffusionEngine:
             self.model = LoadedModel(
                 pipe,
                 self.info,
-                loras=LoraSwitch(pipe),
-                encoder=prompt_encoder(
-                    pipe, user_embeddings=True, trust_pickle=recipe.model.trust_pickle
-                ),
-                controlnets=self._controlnets,
-                conditioning=self._conditioning,
+                self._conditioning,
+                self._controlnets,
+                trust_pickle=recipe.model.trust_pickle,
             )
         return self.model
 
@@ -222,12 +216,7 @@ class PipelineEngine(DiffusionEngine):
         pipe.scheduler = type(given.scheduler).from_config(given.scheduler.config)
         self._parts = parts
         self.model = LoadedModel(
-            pipe,
-            self.info,
-            loras=LoraSwitch(pipe, frozen=True),
-            encoder=prompt_encoder(pipe),
-            controlnets=self._controlnets,
-            conditioning=self._conditioning,
+            pipe, self.info, self._conditioning, self._controlnets, borrowed=True
         )
         return self.model
 

@@ -38,7 +38,7 @@ def call_arguments(
 
 
 def skips_guidance(sampling: Sampling) -> bool:
-    """Whether the sampling leave the negative prompt out of any step."""
+    """Whether the settings leave the negative prompt out of any step."""
     whole = (sampling.guidance_start, sampling.guidance_end) == (0, 1)
     return sampling.min_guidance_sigma > 0 or not whole
 
@@ -80,43 +80,37 @@ def skip_negative_prompt(pipe: Pipeline, sampling: Sampling) -> Iterator[None]:
         alternate = bool(done % 2) and sampling.min_guidance_sigma > 0
         return alternate and noise_level(pipe.scheduler, timestep) < sampling.min_guidance_sigma
 
-    def before(unet: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+    def halve_batch(unet: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         nonlocal done, alone
         sample, timestep, *_ = args
         alone = pipe.do_classifier_free_guidance and left_out(timestep)
         done += 1
-        return (
-            (_second_half(args, len(sample)), _second_half(given, len(sample))) if alone else None
-        )
+        return _second_half((args, given), len(sample)) if alone else None
 
-    def after(unet: Any, args: tuple[Any, ...], answer: Any) -> Any:
-        return tuple(each.repeat(2, 1, 1, 1) for each in answer) if alone else None
+    def double_answer(unet: Any, args: tuple[Any, ...], answer: Any) -> Any:
+        return tuple(tensor.repeat(2, 1, 1, 1) for tensor in answer) if alone else None
 
-    hooks = (
-        unet.register_forward_pre_hook(before, with_kwargs=True),
-        unet.register_forward_hook(after),
-    )
-    try:
+    with (
+        unet.register_forward_pre_hook(halve_batch, with_kwargs=True),
+        unet.register_forward_hook(double_answer),
+    ):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def noise_level(scheduler: Any, timestep: Any) -> float:
     """Sigma at a timestep, whole or not: the logarithm is linear between whole ones."""
-    at = float(timestep)
-    low = min(int(at), len(scheduler.alphas_cumprod) - 2)
+    number = float(timestep)
+    low = min(int(number), len(scheduler.alphas_cumprod) - 2)
     a = scheduler.alphas_cumprod[low : low + 2].cpu().double()
     below, above = ((1 - a) / a).log().tolist()
-    return math.exp((below + (at - low) * (above - below)) / 2)
+    return math.exp((below + (number - low) * (above - below)) / 2)
 
 
 def _second_half(value: Any, rows: int) -> Any:
-    """The second half of every tensor with so many rows."""
+    """The value with each tensor of so many rows replaced by its second half."""
     if isinstance(value, dict):
-        return {key: _second_half(each, rows) for key, each in value.items()}
+        return {key: _second_half(inner, rows) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_second_half(each, rows) for each in value)
+        return type(value)(_second_half(inner, rows) for inner in value)
     is_batch = getattr(value, "ndim", 0) > 0 and len(value) == rows
     return value[rows // 2 :] if is_batch else value

@@ -20,7 +20,7 @@ from autofix.settings.recipe import Recipe
 from autofix.values import Crop, MaskValues, Pixels
 
 _FILL_BLURS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
-"""Gaussian radius in px, and how often the blurred picture is laid over what is there already."""
+"""Gaussian radius in px, and how often the blurred picture is laid over the one before."""
 
 
 def pipeline_inputs(
@@ -28,9 +28,9 @@ def pipeline_inputs(
 ) -> tuple[dict[str, Any], SoftBlend | None]:
     """The arguments for a diffusers inpainting pipeline, and the soft mask where there is one.
 
-    The pipeline cuts masks hard. So that the feathered paste never shows a pixel that was not
-    repainted, its mask is everything the soft mask touches. `whole`: the model is shown the whole
-    crop as its masked picture, and repaints all of it.
+    The pipeline's own mask is hard: all that the crop's mask touches, so that a feathered paste
+    never shows a pixel that was not inpainted. `whole`: the model is shown the whole crop as its
+    masked picture, and inpaints all of it.
     """
     content = recipe.inpaint.masked_content
     pictures = [
@@ -59,7 +59,7 @@ def _from_latents(
     recipe: Recipe,
     start: dict[str, Any],
 ) -> tuple[dict[str, Any], SoftBlend | None]:
-    """The same, from latents encoded here, which can be changed and which a soft mask needs."""
+    """The same with latents in place of pictures, for a soft mask or content made of latents."""
     import torch
 
     latents = encode_pictures(pipe, _to_tensor(pipe, start["image"]), generators)
@@ -81,14 +81,14 @@ def _from_latents(
 
 
 def _soft_images(pipe: Pipeline, crops: Sequence[Crop], masks: Any) -> Any:
-    """The mask as an inpainting UNet reads it; a common pipeline shall not blend by it as well."""
+    """The soft mask for an inpainting UNet; white for any other, which must not blend by it too."""
     if not _sees_mask(pipe):
         return _white_masks(crops)
     import torch
 
     keep_soft_masks(pipe)
     wide, high = crops[0].window.size_wh
-    # Each value as large as a latent, so that the pipeline's reduction gives that very value.
+    # Each value fills the pixels of its latent, so that the pipeline's reduction gives it back.
     by = (high // masks.shape[1], wide // masks.shape[2])
     return torch.from_numpy(np.kron(masks, np.ones(by, masks.dtype)))[:, None]
 
@@ -156,7 +156,7 @@ def refill_latents(latents: Any, mask: Any, content: str, generators: Sequence[A
 def touched_mask(mask: MaskValues) -> MaskValues:
     """255 wherever the soft mask is not 0.
 
-    A latent mask of this much under a feathered paste never shows a pixel that was not repainted.
+    A latent mask of this much under a feathered paste never shows a pixel that was not inpainted.
     """
     return np.where(mask > 0, 255, 0).astype(np.uint8)
 

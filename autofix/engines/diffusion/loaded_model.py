@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autofix.engines.base import ModelInfo
-from autofix.engines.diffusion.clip_prompts import PromptEncoder
+from autofix.engines.diffusion.clip_prompts import prompt_encoder
 from autofix.engines.diffusion.control import ControlNets
 from autofix.engines.diffusion.guidance import call_arguments, skip_negative_prompt
 from autofix.engines.diffusion.inputs import pipeline_inputs
@@ -46,18 +46,19 @@ class LoadedModel:
         self,
         pipe: Pipeline,
         info: ModelInfo,
-        *,
-        loras: LoraSwitch,
-        encoder: PromptEncoder | None,
-        controlnets: ControlNets,
         conditioning: Conditioning,
+        controlnets: ControlNets,
+        *,
+        trust_pickle: bool = False,
+        borrowed: bool = False,
     ) -> None:
+        """`borrowed`: the pipeline is its owner's, to which no LoRA or embedding is added."""
         self.pipe = pipe
         self.info = info
-        self.loras = loras
-        self.encoder = encoder
-        self._controlnets = controlnets
+        self.loras = LoraSwitch(pipe, frozen=borrowed)
+        self.encoder = prompt_encoder(pipe, user_embeddings=not borrowed, trust_pickle=trust_pickle)
         self._conditioning = conditioning
+        self._controlnets = controlnets
         self._own_scheduler = pipe.scheduler
         self._sampler = ""
 

@@ -18,10 +18,10 @@ from autofix.engines.diffusion.pipeline_adapter import (
     delete_adapter,
 )
 from autofix.errors import ModelError
-from autofix.settings.model_folders import ModelFolders, model_folders
+from autofix.settings.model_folders import model_folders
 
 KEPT = 8
-"""LoRAs that stay loaded, at least; those of the faces at work always do."""
+"""So many LoRAs stay loaded, the latest used; those of the present batch always do."""
 
 _log = logging.getLogger("autofix")
 
@@ -35,25 +35,19 @@ class Active(NamedTuple):
 
 
 Loras = tuple[Active, ...]
-"""What is active together, in the order of the paths: equal for equal sets."""
+"""The LoRAs that are active together, in the order of their paths."""
 
 
 class LoraSwitch:
-    """The LoRAs of one loaded pipeline. With none of them active it is what it was, to the bit.
+    """The LoRAs of one loaded pipeline. With none active its pictures are as before, to the bit.
 
     Weights stay beside the model's own (peft), so that nothing is ever undone by subtraction.
     """
 
-    def __init__(
-        self, pipe: Pipeline, folders: ModelFolders | None = None, *, frozen: bool = False
-    ) -> None:
-        """`folders` are the user's by default, read when a prompt first names a LoRA.
-
-        `frozen`: the pipeline and its LoRAs are left as they are; tags are only taken out.
-        """
+    def __init__(self, pipe: Pipeline, *, frozen: bool = False) -> None:
+        """`frozen`: the pipeline and its LoRAs are left as they are; tags are only taken out."""
         self._pipe = pipe
         self._frozen = frozen
-        self._folders = folders
         self._paths: dict[str, Path | ModelError] = {}
         self._unfit: dict[Path, ModelError] = {}
         self._names: dict[Path, str] = {}  # adapters by file, the least lately used first
@@ -63,7 +57,9 @@ class LoraSwitch:
     def activate_sets(
         self, prompts: Sequence[str], *, own: str = ""
     ) -> Iterator[tuple[list[int], list[str], Loras]]:
-        """Prompts that name equal sets: their places, their texts without tags, and the set.
+        """Activate one set of LoRAs after another, and yield the prompts that name it.
+
+        Yields the prompts' places, their texts without tags, and the set.
 
         The set is active until the next one is asked for. A LoRA that is missing or does not fit
         is left out, with one warning, for the prompt may be the picture's; where the tag stands in
@@ -80,7 +76,7 @@ class LoraSwitch:
             yield list(places), list(texts), loras
 
     def _wanted_loras(self, tags: Iterable[str], own: str) -> Loras:
-        """What the tags ask for, the weights of one file added up, without those of weight 0."""
+        """The LoRAs that the tags name: weights of one file are added up, weight 0 is left out."""
         weights: dict[Path, tuple[float, float]] = {}
         for tag in () if self._frozen else tags:
             try:
@@ -90,23 +86,18 @@ class LoraSwitch:
             except ModelError as error:
                 if tag in own:
                     raise
-                self._warn_once(tag, error)
+                if tag not in self._warned:
+                    self._warned.add(tag)
+                    _log.warning("%s is left out: %s", tag, error)
             else:
                 before = weights.get(path, (0.0, 0.0))
                 weights[path] = (before[0] + te, before[1] + unet)
         return tuple(Active(path, *both) for path, both in sorted(weights.items()) if any(both))
 
-    def _warn_once(self, tag: str, error: ModelError) -> None:
-        if tag not in self._warned:
-            self._warned.add(tag)
-            _log.warning("%s is left out: %s", tag, error)
-
     def _find_path(self, name: str) -> Path:
         if name not in self._paths:
-            if self._folders is None:
-                self._folders = model_folders()
             try:
-                self._paths[name] = find_lora(name, self._folders)
+                self._paths[name] = find_lora(name, model_folders())
             except ModelError as error:
                 self._paths[name] = _without_traceback(error)
         found = self._paths[name]
@@ -150,5 +141,5 @@ class LoraSwitch:
 
 
 def _without_traceback(error: ModelError) -> ModelError:
-    """The same to keep, or to raise again, without the traceback and all that it would hold."""
+    """The same error, to keep or to raise again: a traceback would keep tensors in memory."""
     return ModelError(error.problem, error.advice)

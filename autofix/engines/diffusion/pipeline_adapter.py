@@ -28,42 +28,20 @@ class Pipeline(Protocol):
     unet: Any
     vae: Any
 
-    @property
-    def do_classifier_free_guidance(self) -> bool:
-        """Whether the call that runs shows the UNet a negative prompt too."""
-        ...
+    do_classifier_free_guidance: Any
+    """Whether the call that runs shows the UNet a negative prompt too."""
+    num_timesteps: Any
+    """Steps of the call that runs."""
 
-    @property
-    def num_timesteps(self) -> int:
-        """Steps of the call that runs."""
-        ...
+    load_lora_weights: Callable[..., None]
+    lora_state_dict: Callable[..., tuple[dict[str, Any], Any]]
+    maybe_convert_prompt: Callable[[str, Any], str]
+    prepare_latents: Callable[..., tuple[Any, ...]]
+    register_modules: Callable[..., None]
+    set_progress_bar_config: Callable[..., None]
 
     def __call__(self, **arguments: Any) -> Any:
         """Inpaint; the answer's `images` are B x height x width x 3, 0 to 1."""
-        ...
-
-    def prepare_latents(self, *args: Any, **more: Any) -> tuple[Any, ...]:
-        """The latents that denoising starts from, their noise, and more."""
-        ...
-
-    def maybe_convert_prompt(self, prompt: str, tokenizer: Any) -> str:
-        """The prompt with the names of the pipeline's own embeddings as tokens."""
-        ...
-
-    def load_lora_weights(self, weights: Any, **settings: Any) -> None:
-        """Load a LoRA beside the weights, as an adapter."""
-        ...
-
-    def lora_state_dict(self, weights: Any, **settings: Any) -> tuple[dict[str, Any], Any]:
-        """A LoRA file's tensors by diffusers' names, and their alphas."""
-        ...
-
-    def register_modules(self, **parts: Any) -> None:
-        """Replace parts."""
-        ...
-
-    def set_progress_bar_config(self, **settings: Any) -> None:
-        """Show or hide progress bars."""
         ...
 
 

@@ -17,9 +17,9 @@ from autofix.values import Crop, MaskValues
 
 
 class SoftBlend:
-    """Holds a batch to its original latents, step by step, as much as its soft mask says.
+    """Blends a batch with its original latents at each step, as its soft mask says.
 
-    `original` are B x C x h x w; `mask` is B x 1 x h x w from 0 (original) to 1 (repainted).
+    `original` are B x C x h x w; `mask` is B x 1 x h x w from 0 (original) to 1 (inpainted).
     `final` are the latents after the last step.
     """
 
@@ -64,14 +64,14 @@ class SoftBlend:
         ]
 
     def blend_clean(self, clean: Any, sigma: Any) -> Any:
-        """The clean latents held to the original; the mean of their lengths is A1111's power mean.
+        """The clean latents blended with the original; their length is A1111's power mean of both.
 
         Lengths are divided by the greater of the two first, so that no power overflows.
         """
         soft = self.soft
         new = self.mask ** (sigma**soft.bias * soft.preservation)
         mixed = self.original * (1 - new) + clean * new
-        before, after = (each.norm(dim=1, keepdim=True) for each in (self.original, clean))
+        before, after = self.original.norm(dim=1, keepdim=True), clean.norm(dim=1, keepdim=True)
         longest = before.maximum(after).clamp(min=1e-12)
         power = soft.contrast
         mean = (before / longest) ** power * (1 - new) + (after / longest) ** power * new

@@ -32,7 +32,7 @@ class Plan(NamedTuple):
     pure: bool = False
 
     def count_evaluations(self, order: int = 1) -> int:
-        """How often the denoiser is asked; `order` 2: twice a step, but once at the last one."""
+        """How often the denoiser runs; of `order` 2 twice a step, but once at the last one."""
         return order * self.done - (order - 1)
 
 
@@ -53,12 +53,11 @@ def make_plan(steps: int, strength: float, count: str) -> Plan:
     return Plan(steps, int(below * steps) + 1)
 
 
-def plan_of(strength: float, sampling: Sampling, facts: ModelInfo) -> Plan:
-    """The plan for a region's strength with this recipe and this model."""
-    steps = facts.steps if sampling.steps == "auto" else sampling.steps
-    return make_plan(
-        steps, strength, facts.step_count if sampling.step_count == "auto" else sampling.step_count
-    )
+def plan_of(strength: float, sampling: Sampling, info: ModelInfo) -> Plan:
+    """The plan for a region's strength with these settings and this model."""
+    steps = info.steps if sampling.steps == "auto" else sampling.steps
+    count = info.step_count if sampling.step_count == "auto" else sampling.step_count
+    return make_plan(steps, strength, count)
 
 
 @contextlib.contextmanager
@@ -68,7 +67,7 @@ def apply_step_plan(
     """While this lasts the inpainting pipeline does the plan; yields the arguments to call it with.
 
     `noise_multiplier` scales the noise of the start only, as A1111's does: what is put back outside
-    the mask at each step keeps the noise that the step asks for.
+    the mask at each step keeps the noise of that step.
     """
     starts: list[Any] = []
 
@@ -76,7 +75,7 @@ def apply_step_plan(
         scheduler = pipe.scheduler
         timesteps, begin = scheduler.timesteps, (plan.steps - plan.done) * scheduler.order
         if type(scheduler).__name__ == "PNDMScheduler" and scheduler.config.skip_prk_steps:
-            # It asks twice at its second timestep, which must be the second of those done.
+            # It runs the denoiser twice at its second timestep: the second of those done.
             timesteps = timesteps.unique_consecutive()[begin:]
             timesteps = timesteps[[0, 1, *range(1, len(timesteps))]] if plan.done > 1 else timesteps
         else:
@@ -103,7 +102,7 @@ def apply_step_plan(
 
 
 def _start_noise(scheduler: Any, noise: Any, start: Any, *, pure: bool) -> Any:
-    """What noise is in the latents that a pipeline starts from."""
+    """The noise in the latents that a pipeline starts from."""
     nothing = noise.new_zeros(noise.shape)
     if hasattr(scheduler, "scale_noise"):
         return scheduler.scale_noise(nothing, start, noise)

@@ -28,8 +28,8 @@ _log = logging.getLogger("autofix")
 class Embeddings:
     """The user's embeddings for one model, each loaded when a prompt first names it.
 
-    Nothing is added to the model: a name is read as ids of its own, and `filled` lays the vectors
-    where these stand, so that a prompt that names none is encoded as if there were none.
+    Nothing is added to the model: a name is read as ids of its own, and `place_vectors` puts the
+    vectors in their places, so that a prompt that names none is encoded as if there were none.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Embeddings:
         self._ids: dict[str, list[int]] = {}
         self._vectors: list[tuple[Any, ...]] = []
         self.inner: set[int] = set()
-        """Ids that follow another of the same embedding: no chunk may begin with one."""
+        """Ids of an embedding's later vectors: no chunk of a prompt may begin with one."""
 
     def split_names(self, text: str) -> Iterator[str | list[int]]:
         """The text in pieces, an embedding's ids in place of its name. Capitals do not matter."""
@@ -62,26 +62,23 @@ class Embeddings:
     def place_vectors(
         self, encoder: Any, number: int, ids: list[list[int]]
     ) -> Iterator[list[list[int]]]:
-        """The ids with 0 for every vector's, which the encoder replaces while this lasts."""
+        """Yields the ids with 0 for each vector; while this lasts the encoder puts it there."""
         places = [
-            (row, column, self._vectors[each - _FIRST][number])
-            for row, one in enumerate(ids)
-            for column, each in enumerate(one)
-            if each >= _FIRST
+            (row, column, self._vectors[token - _FIRST][number])
+            for row, chunk in enumerate(ids)
+            for column, token in enumerate(chunk)
+            if token >= _FIRST
         ]
 
-        def fill(_layer: Any, _given: Any, embedded: Any) -> Any:
+        def put_vectors(_layer: Any, _given: Any, embedded: Any) -> Any:
             embedded = embedded.clone()
             for row, column, vector in places:
                 embedded[row, column] = vector.to(embedded)
             return embedded
 
-        hook = encoder.get_input_embeddings().register_forward_hook(fill) if places else None
-        try:
-            yield [[0 if each >= _FIRST else each for each in one] for one in ids]
-        finally:
-            if hook:
-                hook.remove()
+        layer = encoder.get_input_embeddings()
+        with layer.register_forward_hook(put_vectors) if places else contextlib.nullcontext():
+            yield [[0 if token >= _FIRST else token for token in chunk] for chunk in ids]
 
     @cached_property
     def _name_pattern(self) -> re.Pattern[str] | None:
@@ -145,12 +142,12 @@ def _read_pickle(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, AttributeError, ImportError, PickleError) as error:
         raise ModelError(f"{path.name!r} cannot be read: {error}", "download it again") from error
     held = held.get("string_to_param", held) if isinstance(held, dict) else {}
-    return {key: each for key, each in held.items() if isinstance(each, torch.Tensor)}
+    return {key: value for key, value in held.items() if isinstance(value, torch.Tensor)}
 
 
 def _per_encoder(tensors: dict[str, Any]) -> tuple[Any, ...] | None:
     wanted = ("clip_l", "clip_g") if "clip_g" in tensors else tuple(tensors)[:1]
     held = [tensors[key].detach() for key in wanted if key in tensors]
-    held = [each[None] if each.ndim == 1 else each for each in held]
-    fits = bool(held) and all(each.ndim == 2 and each.is_floating_point() for each in held)
-    return tuple(held) if fits and len({len(each) for each in held}) == 1 else None
+    held = [vectors[None] if vectors.ndim == 1 else vectors for vectors in held]
+    fits = bool(held) and all(vectors.ndim == 2 and vectors.is_floating_point() for vectors in held)
+    return tuple(held) if fits and len(set(map(len, held))) == 1 else None

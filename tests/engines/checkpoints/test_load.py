@@ -13,7 +13,7 @@ from autofix.engines.model_info import identity
 from autofix.errors import ModelError
 from autofix.settings.recipe import Recipe
 from tests.engines import tiny_files
-from tests.engines.diffusion.test_engine import crops
+from tests.engines.face_crops import crops
 
 KINDS = {
     "sd1": ("sd1", 4, "epsilon"),

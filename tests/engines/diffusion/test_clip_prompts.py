@@ -10,18 +10,17 @@ from autofix.engines.diffusion.clip_prompts import (
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.prompts.attention import parse_attention
 from autofix.settings.recipe import Recipe
-from tests.engines import tiny
+from tests.engines.painted import prompted
 
 
 @pytest.fixture(scope="module")
-def pipes(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    folders = {
-        "sd": tiny.sd(root / "sd"),
-        "sdxl": tiny.sdxl(root / "sdxl"),
-        "promptless": tiny.promptless(root / "promptless"),
-    }
-    return {name: DiffusionEngine(f, Recipe()).load().pipe for name, f in folders.items()}
+def engines(folders):
+    return {kind: DiffusionEngine(folders[kind], Recipe()) for kind in ("sd", "sdxl", "promptless")}
+
+
+@pytest.fixture(scope="module")
+def pipes(engines):
+    return {kind: engine.load().pipe for kind, engine in engines.items()}
 
 
 @pytest.mark.parametrize(
@@ -233,3 +232,34 @@ def test_only_pipelines_of_clip_alone_are_read(pipes):
     assert reads_clip(pipes["sd"])
     assert reads_clip(pipes["sdxl"])
     assert not reads_clip(pipes["promptless"])
+
+
+@torch.inference_mode()
+def test_clip_skip_takes_an_earlier_layer_and_the_last_norm(engines):
+    one = engines["sd"]
+    pipe = one.load().pipe
+    ids = pipe.tokenizer("ab", padding="max_length", max_length=77, return_tensors="pt").input_ids
+    states = pipe.text_encoder(ids, output_hidden_states=True).hidden_states
+    embeds = [
+        arguments["prompt_embeds"]
+        for skip in (1, 2, 1)
+        for _, arguments in one.load().group_by_prompt(
+            prompted("ab"), Recipe(model={"clip_skip": skip})
+        )
+    ]
+    torch.testing.assert_close(embeds[1], pipe.text_encoder.final_layer_norm(states[-2]))
+    assert not torch.allclose(embeds[0], embeds[1], atol=1e-3)
+    assert torch.equal(embeds[0], embeds[2])
+
+
+@torch.inference_mode()
+def test_clip_skip_is_for_sd_1_alone(engines, monkeypatch):
+    for kind in ["sd", "sdxl"]:
+        pipe = engines[kind].load().pipe
+        if kind == "sd":  # as SD 2.x has it
+            monkeypatch.setattr(pipe.text_encoder.config, "hidden_act", "gelu")
+        first, second = (
+            PromptEncoder(pipe).prompt_arguments("ab", None, skip=skip)["prompt_embeds"]
+            for skip in (1, 2)
+        )
+        assert torch.equal(first, second)

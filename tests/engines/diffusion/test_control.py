@@ -18,14 +18,12 @@ from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.errors import ModelError, RecipeError
 from autofix.settings.model_sections import Control
 from autofix.settings.recipe import Recipe
-from tests.engines.steered import (
-    build_models,
-    build_nets,
-    crops,
+from tests.engines.controlled import (
     far,
+    inpaint,
     one_thread,
+    photo_crops,
     recorded,
-    repaint,
     settings_of,
     stacked,
 )
@@ -37,23 +35,13 @@ def _one_thread():
         yield
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return build_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
-def nets(models, tmp_path_factory):
-    return build_nets(models, tmp_path_factory.mktemp("nets"))
-
-
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 @pytest.mark.parametrize("cfg", [1, 7])
-def test_a_tile_controlnet_is_shown_the_crops(models, nets, kind, cfg):
-    batch = crops(3, size=(96, 64))
+def test_a_tile_controlnet_is_shown_the_crops(folders, nets, kind, cfg):
+    batch = photo_crops(3, size=(96, 64))
     with recorded() as asked:
-        repaint(
-            models[kind], batch, Control(model=str(nets[kind]), module="tile_resample"), cfg=cfg
+        inpaint(
+            folders[kind], batch, Control(model=str(nets[kind]), module="tile_resample"), cfg=cfg
         )
     assert len(asked) == 2  # strength 0.5 of 4 steps
     shown = np.stack([one.pixels for one in batch]).transpose(0, 3, 1, 2) / 255
@@ -73,29 +61,29 @@ def test_a_tile_controlnet_is_shown_the_crops(models, nets, kind, cfg):
         {"module": "inpaint_only"},
     ],
 )
-def test_what_a_controlnet_is_shown_is_the_control_image_of_each_crop(models, nets, control):
-    batch = crops()
+def test_what_a_controlnet_is_shown_is_the_control_image_of_each_crop(folders, nets, control):
+    batch = photo_crops()
     control = Control(model=str(nets["sd"]), **control)
     with recorded() as asked:
-        repaint(models["sd"], batch, control)
+        inpaint(folders["sd"], batch, control)
     wanted = np.stack([control_image(one, control) for one in batch]).transpose(0, 3, 1, 2)
     assert np.array_equal(asked[0].controlnet_cond.numpy(), np.concatenate([wanted, wanted]))
 
 
-def test_a_module_that_is_none_is_refused_with_the_nearest(models, nets):
+def test_a_module_that_is_none_is_refused_with_the_nearest(folders, nets):
     control = Control(model=str(nets["sd"]), module="tile_resampel")
     with pytest.raises(RecipeError, match=r"no control module 'tile_resampel'.*tile_resample"):
-        DiffusionEngine(models["sd"], settings_of(control))
+        DiffusionEngine(folders["sd"], settings_of(control))
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_it_is_what_the_controlnet_pipelines_of_diffusers_do(models, nets, kind, count):
+def test_it_is_what_the_controlnet_pipelines_of_diffusers_do(folders, nets, kind, count):
     plain, steered = {
         "sd": (StableDiffusionInpaintPipeline, StableDiffusionControlNetInpaintPipeline),
         "sdxl": (StableDiffusionXLInpaintPipeline, StableDiffusionXLControlNetInpaintPipeline),
     }[kind]
-    batch = crops()
+    batch = photo_crops()
     controls = [
         Control(model=str(nets[kind]), module="none", weight=0.8),
         Control(model=str(nets[kind]), module="canny", weight=0.5, start=0.4),
@@ -118,7 +106,7 @@ def test_it_is_what_the_controlnet_pipelines_of_diffusers_do(models, nets, kind,
             **more,
         ).images
 
-    pipe = plain.from_pretrained(models[kind])
+    pipe = plain.from_pretrained(folders[kind])
     with (
         torch.inference_mode(),
         ControlNets().apply_controlnets(pipe, batch, settings_of(*controls)),
@@ -137,11 +125,11 @@ def test_it_is_what_the_controlnet_pipelines_of_diffusers_do(models, nets, kind,
     assert np.abs(ours - unsteered).max() * 255 > 2
 
 
-def test_weight_0_changes_nothing_and_more_weight_more(models, nets):
-    batch = crops()
-    without = repaint(models["sd"], batch)
+def test_weight_0_changes_nothing_and_more_weight_more(folders, nets):
+    batch = photo_crops()
+    without = inpaint(folders["sd"], batch)
     by_weight = [
-        far(without, repaint(models["sd"], batch, Control(model=str(nets["sd"]), weight=weight)))
+        far(without, inpaint(folders["sd"], batch, Control(model=str(nets["sd"]), weight=weight)))
         for weight in (0, 0.3, 1)
     ]
     assert by_weight[0] == 0
@@ -152,12 +140,12 @@ def test_weight_0_changes_nothing_and_more_weight_more(models, nets):
     ("start", "end", "steps"),
     [(0, 1, [0, 1, 2, 3]), (0.5, 1, [2, 3]), (0, 0.5, [0, 1, 2]), (0.25, 0.25, [1]), (1, 1, [])],
 )
-def test_it_steers_from_start_to_end(models, nets, start, end, steps):
-    batch = crops(1, strength=1.0)
+def test_it_steers_from_start_to_end(folders, nets, start, end, steps):
+    batch = photo_crops(1, strength=1.0)
     with recorded() as always:
-        repaint(models["sd"], batch, Control(model=str(nets["sd"])))
+        inpaint(folders["sd"], batch, Control(model=str(nets["sd"])))
     with recorded() as asked:
-        repaint(models["sd"], batch, Control(model=str(nets["sd"]), start=start, end=end))
+        inpaint(folders["sd"], batch, Control(model=str(nets["sd"]), start=start, end=end))
     order = [one.timestep for one in always]
     assert order == sorted(order, reverse=True)
     assert len(order) == 4
@@ -184,22 +172,22 @@ def test_an_end_before_the_start_is_refused():
         Control(model="m", start=0.6, end=0.5)
 
 
-def test_two_controlnets_add_up(models, nets):
-    batch = crops()
+def test_two_controlnets_add_up(folders, nets):
+    batch = photo_crops()
     name = str(nets["sd"])
-    once = repaint(models["sd"], batch, Control(model=name, weight=1.0))
+    once = inpaint(folders["sd"], batch, Control(model=name, weight=1.0))
     halves = [Control(model=name, weight=0.4), Control(model=name, weight=0.6)]
-    assert far(once, repaint(models["sd"], batch, *halves)) < 0.5
+    assert far(once, inpaint(folders["sd"], batch, *halves)) < 0.5
     unlike = [halves[0], Control(model=name, module="canny", weight=0.6)]
-    assert far(once, repaint(models["sd"], batch, *unlike)) > 1
+    assert far(once, inpaint(folders["sd"], batch, *unlike)) > 1
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
-def test_a_face_does_not_depend_on_its_batch(models, nets, kind):
-    batch = crops(3)
+def test_a_face_does_not_depend_on_its_batch(folders, nets, kind):
+    batch = photo_crops(3)
     control = Control(model=str(nets[kind]))
-    together = repaint(models[kind], batch, control)
-    alone = [repaint(models[kind], [one], control)[0] for one in batch]
+    together = inpaint(folders[kind], batch, control)
+    alone = [inpaint(folders[kind], [one], control)[0] for one in batch]
     assert far(together, alone) <= 1
 
 
@@ -217,39 +205,39 @@ def test_a_face_does_not_depend_on_its_batch(models, nets, kind):
     ],
     ids=str,
 )
-def test_it_works_with_other_settings(models, nets, settings):
-    batch = crops()
+def test_it_works_with_other_settings(folders, nets, settings):
+    batch = photo_crops()
     with recorded() as asked:
-        steered = repaint(models["sd"], batch, Control(model=str(nets["sd"])), **settings)
+        steered = inpaint(folders["sd"], batch, Control(model=str(nets["sd"])), **settings)
     assert [len(one.sample) for one in asked] == [2 if "guidance_start" in settings else 4, 4]
     assert np.isfinite(steered).all()
-    assert far(steered, repaint(models["sd"], batch, **settings)) > 1
+    assert far(steered, inpaint(folders["sd"], batch, **settings)) > 1
 
 
-def test_beside_an_inpainting_checkpoint_it_works_and_warns_once(models, nets, caplog):
+def test_beside_an_inpainting_checkpoint_it_works_and_warns_once(folders, nets, caplog):
     controls = [Control(model=str(nets["sd"])), Control(model=str(nets["sd"]), module="canny")]
     with caplog.at_level(logging.WARNING, "autofix"):
-        steered = [repaint(models["inpainting"], crops(), *controls) for _ in range(2)][-1]
+        steered = [inpaint(folders["inpainting"], photo_crops(), *controls) for _ in range(2)][-1]
     assert [record.getMessage().count("9 channels") for record in caplog.records] == [1]
-    assert far(steered, repaint(models["inpainting"], crops())) > 1
+    assert far(steered, inpaint(folders["inpainting"], photo_crops())) > 1
 
 
-def test_a_pipeline_of_its_owner_is_steered_while_it_repaints_and_left_as_it_was(models, nets):
-    pipe = StableDiffusionPipeline.from_pretrained(models["sd"], safety_checker=None)
+def test_a_pipeline_of_its_owner_is_steered_while_it_repaints_and_left_as_it_was(folders, nets):
+    pipe = StableDiffusionPipeline.from_pretrained(folders["sd"], safety_checker=None)
     asked = settings_of(Control(model=str(nets["sd"])))
     borrowed = PipelineEngine(pipe, asked)
-    steered = [patch.pixels for patch in borrowed.inpaint(crops(), asked)]
-    assert far(steered, repaint(models["sd"], crops(), *asked.inpaint.control)) < 0.01
+    steered = [patch.pixels for patch in borrowed.inpaint(photo_crops(), asked)]
+    assert far(steered, inpaint(folders["sd"], photo_crops(), *asked.inpaint.control)) < 0.01
     with (
         pytest.raises(RuntimeError, match="on purpose"),
-        ControlNets().apply_controlnets(pipe, crops(), asked),
+        ControlNets().apply_controlnets(pipe, photo_crops(), asked),
     ):
         raise RuntimeError("on purpose")
     assert not pipe.unet._forward_pre_hooks
 
 
-def test_a_model_without_controlnets_and_a_missing_one_are_refused_at_once(models, nets):
+def test_a_model_without_controlnets_and_a_missing_one_are_refused_at_once(folders, nets):
     with pytest.raises(ModelError, match="ControlNets do not work with tiny"):
-        DiffusionEngine(models["promptless"], settings_of(Control(model=str(nets["sd"]))))
+        DiffusionEngine(folders["promptless"], settings_of(Control(model=str(nets["sd"]))))
     with pytest.raises(ModelError, match="no controlnet 'nowhere'"):
-        DiffusionEngine(models["sd"], settings_of(Control(model="nowhere")))
+        DiffusionEngine(folders["sd"], settings_of(Control(model="nowhere")))

@@ -6,15 +6,13 @@ from safetensors.torch import save_file
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.errors import ModelError
 from autofix.settings.model_sections import Control
-from tests.engines.steered import (
+from tests.engines.controlled import (
     READS,
     awake,
-    build_models,
-    build_nets,
-    crops,
     far,
+    inpaint,
     one_thread,
-    repaint,
+    photo_crops,
     settings_of,
 )
 
@@ -23,16 +21,6 @@ from tests.engines.steered import (
 def _one_thread():
     with one_thread():
         yield
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return build_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
-def nets(models, tmp_path_factory):
-    return build_nets(models, tmp_path_factory.mktemp("nets"))
 
 
 def original_layout(state):
@@ -71,7 +59,7 @@ def original_layout(state):
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "original", "prefixed", "half", "name", "pickle"])
-def test_a_controlnet_may_be_a_file_of_either_layout(models, nets, tmp_path, monkeypatch, layout):
+def test_a_controlnet_may_be_a_file_of_either_layout(folders, nets, tmp_path, monkeypatch, layout):
     state = ControlNetModel.from_pretrained(nets["sd"]).state_dict()
     file = tmp_path / "models" / "ControlNet" / "net_tile.safetensors"
     file.parent.mkdir(parents=True)
@@ -87,20 +75,20 @@ def test_a_controlnet_may_be_a_file_of_either_layout(models, nets, tmp_path, mon
         name = str(file.with_suffix(".pth"))
         torch.save({"state_dict": state}, name)
         with pytest.raises(ModelError, match=r"is a pickle.*--trust-pickle"):
-            DiffusionEngine(models["sd"], settings_of(Control(model=name)))
+            DiffusionEngine(folders["sd"], settings_of(Control(model=name)))
     if layout == "name":
         config = tmp_path / "config.toml"
         config.write_text(f"[models]\nfolders = ['{tmp_path}']\n", encoding="utf-8")
         monkeypatch.setenv("AUTOFIX_CONFIG", str(config))
         name = "Net_Tile [a371b31b]"
-    given = repaint(models["sd"], crops(1), Control(model=name), trust_pickle=trust)
-    wanted = repaint(models["sd"], crops(1), Control(model=str(nets["sd"])))
+    given = inpaint(folders["sd"], photo_crops(1), Control(model=name), trust_pickle=trust)
+    wanted = inpaint(folders["sd"], photo_crops(1), Control(model=str(nets["sd"])))
     assert far(given, wanted) <= (2 if layout == "half" else 0.01)
 
 
-def test_a_smaller_controlnet_for_sdxl_is_built_as_its_file_says(models, tmp_path):
+def test_a_smaller_controlnet_for_sdxl_is_built_as_its_file_says(folders, tmp_path):
     """As the mid and small ones of the hub: without attention, or with fewer layers of it."""
-    unet = UNet2DConditionModel.from_pretrained(models["sdxl"] / "unet")
+    unet = UNet2DConditionModel.from_pretrained(folders["sdxl"] / "unet")
     config = {
         **ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=READS).config,
         "down_block_types": ("DownBlock2D", "DownBlock2D"),
@@ -110,16 +98,16 @@ def test_a_smaller_controlnet_for_sdxl_is_built_as_its_file_says(models, tmp_pat
     save_file(small.state_dict(), tmp_path / "small.safetensors")
     small.save_pretrained(tmp_path / "small")
     of_file, of_folder = (
-        repaint(models["sdxl"], crops(1), Control(model=str(tmp_path / name)))
+        inpaint(folders["sdxl"], photo_crops(1), Control(model=str(tmp_path / name)))
         for name in ("small", "small.safetensors")
     )
     assert far(of_file, of_folder) < 0.01
 
 
 @pytest.mark.parametrize("form", ["folder", "file"])
-def test_a_union_controlnet_is_told_the_kind_of_its_control_image(models, tmp_path, form):
+def test_a_union_controlnet_is_told_the_kind_of_its_control_image(folders, tmp_path, form):
     config = ControlNetModel.from_unet(
-        UNet2DConditionModel.from_pretrained(models["sdxl"] / "unet"),
+        UNet2DConditionModel.from_pretrained(folders["sdxl"] / "unet"),
         conditioning_embedding_out_channels=READS,
     ).config
     torch.manual_seed(2)
@@ -132,10 +120,10 @@ def test_a_union_controlnet_is_told_the_kind_of_its_control_image(models, tmp_pa
         awake(net).save_pretrained(name)
     else:
         save_file(awake(net).state_dict(), name)
-    lines = repaint(models["sdxl"], crops(1), Control(model=str(name), module="canny"))
-    assert far(lines, repaint(models["sdxl"], crops(1))) > 1
+    lines = inpaint(folders["sdxl"], photo_crops(1), Control(model=str(name), module="canny"))
+    assert far(lines, inpaint(folders["sdxl"], photo_crops(1))) > 1
     with pytest.raises(ModelError, match="no kind for the module 'tile_resample'"):
-        repaint(models["sdxl"], crops(1), Control(model=str(name), module="tile"))
+        inpaint(folders["sdxl"], photo_crops(1), Control(model=str(name), module="tile"))
 
 
 @pytest.mark.parametrize(
@@ -146,17 +134,17 @@ def test_a_union_controlnet_is_told_the_kind_of_its_control_image(models, tmp_pa
     ],
 )
 @pytest.mark.parametrize("form", ["folder", "file"])
-def test_a_controlnet_of_another_family_is_refused(models, nets, tmp_path, model, net, said, form):
+def test_a_controlnet_of_another_family_is_refused(folders, nets, tmp_path, model, net, said, form):
     path = nets[net]
     if form == "file":
         path = tmp_path / f"{net}.safetensors"
         save_file(ControlNetModel.from_pretrained(nets[net]).state_dict(), path)
         said = said.replace(f"'{net}'", f"'{net}.safetensors'")
     with pytest.raises(ModelError, match=said):
-        repaint(models[model], crops(1), Control(model=str(path)))
+        inpaint(folders[model], photo_crops(1), Control(model=str(path)))
 
 
-def test_what_is_no_controlnet_is_refused(models, nets, tmp_path):
+def test_what_is_no_controlnet_is_refused(folders, nets, tmp_path):
     lora = tmp_path / "lora.safetensors"
     save_file({"lora_controlnet": torch.zeros(1)}, lora)
     broken = tmp_path / "broken.safetensors"
@@ -166,10 +154,10 @@ def test_what_is_no_controlnet_is_refused(models, nets, tmp_path):
     save_file({name: state[name] for name in state if "mid_block" not in name}, cut)
     for path, said in (
         (lora, "is no ControlNet"),
-        (models["sd"] / "unet", "is no ControlNet .* UNet2DConditionModel"),
+        (folders["sd"] / "unet", "is no ControlNet .* UNet2DConditionModel"),
         (broken, "cannot be read"),
         (cut, "cannot be loaded"),
         (tmp_path, "cannot be loaded"),
     ):
         with pytest.raises(ModelError, match=said):
-            repaint(models["sd"], crops(1), Control(model=str(path)))
+            inpaint(folders["sd"], photo_crops(1), Control(model=str(path)))

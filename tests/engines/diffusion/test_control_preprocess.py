@@ -10,11 +10,11 @@ from autofix.engines.diffusion.control_preprocess import check_module, control_i
 from autofix.errors import ModelError
 from autofix.settings.control_modules import module_of
 from autofix.settings.model_sections import Control
-from tests.engines.steered import crops
+from tests.engines.controlled import photo_crops
 
 
 def test_the_crop_itself_is_the_control_image_of_tile_and_of_none():
-    one = crops(1, size=(512, 512))[0]
+    one = photo_crops(1, size=(512, 512))[0]
     for module in ("none", "tile_resample", "tile"):
         image = control_image(one, Control(model="m", module=module))
         assert image.dtype == np.float32
@@ -22,7 +22,7 @@ def test_the_crop_itself_is_the_control_image_of_tile_and_of_none():
 
 
 def test_down_sampling_takes_detail_and_leaves_colour_and_size():
-    one = crops(1, size=(512, 448))[0]
+    one = photo_crops(1, size=(512, 448))[0]
     whole, coarse = (
         control_image(one, Control(model="m", module="tile_resample", down_sampling=times))
         for times in (1, 8)
@@ -37,7 +37,7 @@ def test_down_sampling_takes_detail_and_leaves_colour_and_size():
 
 
 def test_canny_draws_white_edges_and_fewer_above_higher_thresholds():
-    one = crops(1, size=(512, 512))[0]
+    one = photo_crops(1, size=(512, 512))[0]
     shares = []
     for low, high in ((100, 200), (200, 255)):
         image = control_image(one, Control(model="m", module="canny", low=low, high=high))
@@ -50,7 +50,7 @@ def test_canny_draws_white_edges_and_fewer_above_higher_thresholds():
 
 @pytest.mark.parametrize("module", ["inpaint_only", "inpaint_global_harmonious", "inpaint"])
 def test_an_inpaint_controlnet_looks_away_from_what_is_masked(module):
-    one = crops(1, size=(128, 128))[0]
+    one = photo_crops(1, size=(128, 128))[0]
     image = control_image(one, Control(model="m", module=module))
     assert (image[one.mask > 127] == -1).all()
     kept = one.mask <= 127
@@ -103,7 +103,7 @@ def test_lines_are_drawn_by_controlnet_aux_from_local_files(annotators, monkeypa
     monkeypatch.setitem(sys.modules, "controlnet_aux", SimpleNamespace(LineartDetector=Lineart))
     for name in ("sk_model.pth", "sk_model2.pth"):
         (annotators / name).touch()
-    one = crops(1, size=(144, 104))[0]
+    one = photo_crops(1, size=(144, 104))[0]
     control = Control(model="control_v11p_sd15_lineart")
     image = control_image(one, control)
     assert np.array_equal(control_image(one, control), image)
@@ -115,7 +115,7 @@ def test_lines_are_drawn_by_controlnet_aux_from_local_files(annotators, monkeypa
 
 
 def test_what_controlnet_aux_lacks_is_said(annotators, monkeypatch):
-    one = crops(1)[0]
+    one = photo_crops(1)[0]
     monkeypatch.setitem(sys.modules, "controlnet_aux", None)
     for ask in (functools.partial(control_image, one), check_module):
         with pytest.raises(ModelError, match=r"controlnet-aux.*pip install 'autofix\[control\]'"):

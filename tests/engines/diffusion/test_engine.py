@@ -2,7 +2,6 @@ import json
 import shutil
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,41 +17,12 @@ from autofix.settings.region_sections import PADDING
 from autofix.settings.sampler_names import SAMPLERS
 from autofix.settings.units import Share
 from autofix.values import Patch
-from tests.build import crop, region, smooth
 from tests.engines import tiny
+from tests.engines.face_crops import crops, feathered
 from tests.recipes import recipe_of
 
-SEEN = smooth(80, 80)
 
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "sd": tiny.sd(root / "sd"),
-        "inpainting": tiny.sd(root / "inpainting", channels=9),
-        "sd2": tiny.sd(root / "sd2", prediction="v_prediction"),
-        "sdxl": tiny.sdxl(root / "sdxl"),
-        "sdxl-inpainting": tiny.sdxl(root / "sdxl-inpainting", channels=9),
-        "promptless": tiny.promptless(root / "promptless"),
-    }
-
-
-def crops(count=3, *, strength=0.5, size=(64, 64)):
-    return [
-        crop(
-            SEEN,
-            region(
-                (20 + n, 20, 44 + n, 44), index=n, seed=100 + n, strength=strength, prompt=f"f {n}"
-            ),
-            (10 + n, 10, 54 + n, 54),
-            size,
-        )
-        for n in range(count)
-    ]
-
-
-def repaint(folder, batch, **settings):
+def inpaint(folder, batch, **settings):
     settings = recipe_of(**{"steps": 4, **settings})
     engine = DiffusionEngine(folder, settings)
     try:
@@ -64,7 +34,7 @@ def repaint(folder, batch, **settings):
 @pytest.mark.parametrize("kind", ["sd", "inpainting", "sdxl", "promptless"])
 def test_a_batch_is_repainted_in_order_with_one_seed_each(folders, kind):
     batch = crops()
-    patches = repaint(folders[kind], batch)
+    patches = inpaint(folders[kind], batch)
     assert [patch.crop for patch in patches] == batch
     assert [patch.seed for patch in patches] == [100, 101, 102]
     for patch, one in zip(patches, batch, strict=True):
@@ -75,27 +45,27 @@ def test_a_batch_is_repainted_in_order_with_one_seed_each(folders, kind):
 @pytest.mark.parametrize("kind", ["sd", "sdxl", "promptless"])
 def test_a_face_does_not_depend_on_its_batch(folders, kind):
     batch = crops()
-    together = [patch.pixels for patch in repaint(folders[kind], batch)]
-    backwards = [patch.pixels for patch in repaint(folders[kind], batch[::-1])][::-1]
-    alone = [repaint(folders[kind], [one])[0].pixels for one in batch]
+    together = [patch.pixels for patch in inpaint(folders[kind], batch)]
+    backwards = [patch.pixels for patch in inpaint(folders[kind], batch[::-1])][::-1]
+    alone = [inpaint(folders[kind], [one])[0].pixels for one in batch]
     for a, b, c in zip(together, backwards, alone, strict=True):
         assert np.abs(a - b).max() * 255 <= 1
         assert np.abs(a - c).max() * 255 <= 1
 
 
 def test_the_same_seed_gives_the_same_patch_and_another_seed_another(folders):
-    first, again = (repaint(folders["sd"], crops(1))[0].pixels for _ in range(2))
+    first, again = (inpaint(folders["sd"], crops(1))[0].pixels for _ in range(2))
     other = crops(2)[1:]
     assert np.array_equal(first, again)
-    assert not np.array_equal(first, repaint(folders["sd"], other)[0].pixels)
+    assert not np.array_equal(first, inpaint(folders["sd"], other)[0].pixels)
 
 
 def test_a_model_may_paint_detail_only_and_leave_light_and_colour_to_the_crop(folders, tmp_path):
-    plain = repaint(folders["promptless"], crops(1))[0]
+    plain = inpaint(folders["promptless"], crops(1))[0]
     folder = tiny.promptless(tmp_path / "detail")
     with (folder / "autofix.toml").open("a", encoding="utf-8") as file:
         file.write("coarse_from_crop = 3\n")
-    kept = repaint(folder, crops(1))[0]
+    kept = inpaint(folder, crops(1))[0]
     shown = kept.crop.pixels.astype(np.float32) / 255
     assert np.abs(plain.pixels - shown).mean(axis=(0, 1)).max() > 0.1
     assert np.abs((kept.pixels - shown).mean(axis=(0, 1))).max() < 0.01
@@ -107,24 +77,24 @@ def test_a_model_may_paint_detail_only_and_leave_light_and_colour_to_the_crop(fo
 def test_more_strength_moves_further_from_the_original(folders, kind):
     """Random weights give back noise, so the way is measured from strength 0.1."""
     origin, near, far = (
-        repaint(folders[kind], crops(1, strength=strength), steps=10)[0].pixels
+        inpaint(folders[kind], crops(1, strength=strength), steps=10)[0].pixels
         for strength in (0.1, 0.3, 0.9)
     )
     assert np.abs(near - origin).mean() < np.abs(far - origin).mean()
 
 
 def test_the_lowest_strength_still_makes_one_step(folders):
-    assert np.isfinite(repaint(folders["sd"], crops(1, strength=0.01), steps=4)[0].pixels).all()
+    assert np.isfinite(inpaint(folders["sd"], crops(1, strength=0.01), steps=4)[0].pixels).all()
 
 
 def test_a_size_that_is_not_square(folders):
-    patches = repaint(folders["sd"], crops(2, size=(96, 64)))
+    patches = inpaint(folders["sd"], crops(2, size=(96, 64)))
     assert patches[0].pixels.shape == (64, 96, 3)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_runs(folders, name):
-    patches = repaint(folders["sd"], crops(1), sampler=name)
+    patches = inpaint(folders["sd"], crops(1), sampler=name)
     assert np.isfinite(patches[0].pixels).all()
 
 
@@ -208,7 +178,7 @@ def test_with_a_model_that_predicts_the_picture_a_sampler_runs_or_is_refused(tmp
         with pytest.raises(RecipeError, match="does not work with this model: --sampler takes"):
             DiffusionEngine(folder, Recipe(sampling={"sampler": name}))
     else:
-        assert np.isfinite(repaint(folder, crops(1), sampler=name)[0].pixels).all()
+        assert np.isfinite(inpaint(folder, crops(1), sampler=name)[0].pixels).all()
 
 
 def test_an_unknown_device_is_refused():
@@ -229,17 +199,6 @@ def test_the_library_s_failure_is_an_engine_error(folders):
 
 
 KINDS = ["sd", "sd2", "inpainting", "sdxl", "sdxl-inpainting"]
-
-
-def feathered(count=2, **more):
-    """Crops whose masks are soft, each its own."""
-    batch = []
-    for n, plain in enumerate(crops(count, **more)):
-        mask = np.zeros((64, 64), np.uint8)
-        mask[20:44, 16 + 6 * n : 40 + 6 * n] = 255
-        mask = cv2.GaussianBlur(mask, (0, 0), 4)
-        batch.append(replace(plain, mask=mask))
-    return batch
 
 
 @pytest.fixture
@@ -295,7 +254,7 @@ def test_masked_contents_and_soft_masks_do_not_let_a_face_depend_on_its_batch(
 @pytest.mark.parametrize("kind", KINDS)
 def test_masked_contents_and_soft_masks_work_in_half_precision(folders, kind):
     settings = {"soft": True, "masked_content": "latent-noise", "dtype": "bfloat16"}
-    for patch in repaint(folders[kind], feathered(), **settings):
+    for patch in inpaint(folders[kind], feathered(), **settings):
         assert np.isfinite(patch.pixels).all()
         assert patch.mask.max() > 127
 
@@ -353,7 +312,7 @@ def test_softly_masked_by_nothing_the_original_stays(folders, kind):
 
 
 def test_the_model_shown_the_whole_crop_takes_a_soft_mask(folders):
-    (patch,) = repaint(folders["promptless"], feathered(1), soft=True)
+    (patch,) = inpaint(folders["promptless"], feathered(1), soft=True)
     assert np.isfinite(patch.pixels).all()
     assert patch.mask.max() > 127
 
@@ -422,7 +381,7 @@ def test_attention_weights_change_the_picture(folders):
     plain = crops(1)[0]
     strong = replace(plain, region=replace(plain.region, prompt="(f 0:1.8)"))
     spelt = replace(plain, region=replace(plain.region, prompt="(f 0:1.0)"))
-    a, b, c = (repaint(folders["sd"], [one])[0].pixels for one in (plain, strong, spelt))
+    a, b, c = (inpaint(folders["sd"], [one])[0].pixels for one in (plain, strong, spelt))
     assert np.array_equal(a, c)
     assert not np.allclose(a, b, atol=1e-3)
 

@@ -10,25 +10,10 @@ import pytest
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.errors import ModelError
 from autofix.settings.recipe import Recipe
-from tests.engines import tiny_flow
-from tests.engines.diffusion.test_engine import crops
+from tests.engines.face_crops import crops
 from tests.recipes import recipe_of
 
-KINDS = {
-    "sd3": tiny_flow.sd3,
-    "flux": tiny_flow.flux,
-    "schnell": lambda place: tiny_flow.flux(place, guidance=False),
-    "fill": lambda place: tiny_flow.flux(place, fill=True),
-    "qwen": tiny_flow.qwen_image,
-    "z-image": tiny_flow.z_image,
-    "z-image-turbo": tiny_flow.z_image,
-}
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {name: make(root / name) for name, make in KINDS.items()}
+KINDS = ["sd3", "flux", "schnell", "fill", "qwen", "z-image", "z-image-turbo"]
 
 
 def asking(engine, monkeypatch):

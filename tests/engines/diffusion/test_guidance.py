@@ -6,39 +6,19 @@ from autofix.engines.diffusion.guidance import check_guidance, noise_level
 from autofix.engines.diffusion.samplers import make_scheduler
 from autofix.errors import RecipeError
 from autofix.settings.model_sections import Sampling
-from tests.build import crop, region, smooth
-from tests.engines import tiny
+from tests.engines.face_crops import face_crop
 from tests.recipes import recipe_of
 
 KINDS = ["sd", "sd2", "inpainting", "sdxl", "sdxl-inpainting"]
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "sd": tiny.sd(root / "sd"),
-        "sd2": tiny.sd(root / "sd2", prediction="v_prediction"),
-        "inpainting": tiny.sd(root / "inpainting", channels=9),
-        "sdxl": tiny.sdxl(root / "sdxl"),
-        "sdxl-inpainting": tiny.sdxl(root / "sdxl-inpainting", channels=9),
-    }
-
-
 def crops(count=2):
-    seen = smooth(80, 80)
     return [
-        crop(
-            seen,
-            region((20, 20, 44, 44), seed=n, strength=1.0, prompt="a b", negative_prompt="c"),
-            (10, 10, 54, 54),
-            (64, 64),
-        )
-        for n in range(count)
+        face_crop(seed=n, strength=1.0, prompt="a b", negative_prompt="c") for n in range(count)
     ]
 
 
-def repaint(folder, batch, **settings):
+def inpaint(folder, batch, **settings):
     """The rows that the UNet worked on at each call, and the pixels."""
     settings = recipe_of(**{"steps": 6, "sampler": "DPM++ 2M Karras", "cfg": 7.0, **settings})
     engine = DiffusionEngine(folder, settings)
@@ -54,18 +34,18 @@ def repaint(folder, batch, **settings):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_second_evaluation_is_half_the_work(folders, kind):
     """With 9 channels too, where A1111 fails for tensor sizes that do not match."""
-    rows, pixels = repaint(folders[kind], crops(2), min_guidance_sigma=100)
+    rows, pixels = inpaint(folders[kind], crops(2), min_guidance_sigma=100)
     assert rows == [4, 2, 4, 2, 4, 2]
     assert np.isfinite(pixels).all()
-    _, whole = repaint(folders[kind], crops(2))
+    _, whole = inpaint(folders[kind], crops(2))
     assert np.abs(pixels[0] - whole[0]).max() > 1e-3
 
 
 def test_only_below_the_noise_level(folders):
     """Sigmas of Karras' 6 steps: 14.6, 6.5, 2.5, 0.83, 0.21, 0.03."""
-    assert repaint(folders["sd"], crops(1), min_guidance_sigma=1.0)[0] == [2, 2, 2, 1, 2, 1]
-    assert repaint(folders["sd"], crops(1), min_guidance_sigma=0.5)[0] == [2, 2, 2, 2, 2, 1]
-    assert repaint(folders["sd"], crops(1), min_guidance_sigma=0.01)[0] == [2] * 6
+    assert inpaint(folders["sd"], crops(1), min_guidance_sigma=1.0)[0] == [2, 2, 2, 1, 2, 1]
+    assert inpaint(folders["sd"], crops(1), min_guidance_sigma=0.5)[0] == [2, 2, 2, 2, 2, 1]
+    assert inpaint(folders["sd"], crops(1), min_guidance_sigma=0.01)[0] == [2] * 6
 
 
 @pytest.mark.parametrize(
@@ -79,38 +59,38 @@ def test_only_below_the_noise_level(folders):
     ],
 )
 def test_guidance_holds_for_a_share_of_the_steps(folders, start, end, rows):
-    assert repaint(folders["sd"], crops(1), guidance_start=start, guidance_end=end)[0] == rows
+    assert inpaint(folders["sd"], crops(1), guidance_start=start, guidance_end=end)[0] == rows
 
 
 def test_both_settings_together(folders):
     both = {"guidance_end": 0.9, "min_guidance_sigma": 1.0}
-    assert repaint(folders["sd"], crops(1), **both)[0] == [2, 2, 2, 1, 2, 1]
+    assert inpaint(folders["sd"], crops(1), **both)[0] == [2, 2, 2, 1, 2, 1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_guidance_at_any_step_it_is_a_cfg_scale_of_1(folders, kind):
-    rows, never = repaint(folders[kind], crops(2), guidance_end=0)
+    rows, never = inpaint(folders[kind], crops(2), guidance_end=0)
     assert rows == [2] * 6
-    _, one = repaint(folders[kind], crops(2), cfg=1.0)
+    _, one = inpaint(folders[kind], crops(2), cfg=1.0)
     assert np.abs(np.subtract(never, one)).max() * 255 <= 1
 
 
 def test_a_cfg_scale_of_1_has_nothing_to_leave_out(folders):
-    rows, pixels = repaint(folders["sd"], crops(2), cfg=1.0, min_guidance_sigma=100)
+    rows, pixels = inpaint(folders["sd"], crops(2), cfg=1.0, min_guidance_sigma=100)
     assert rows == [2] * 6
-    assert np.array_equal(pixels, repaint(folders["sd"], crops(2), cfg=1.0)[1])
+    assert np.array_equal(pixels, inpaint(folders["sd"], crops(2), cfg=1.0)[1])
 
 
 @pytest.mark.parametrize("sampler", ["Heun", "DPM2 a", "Euler a"])
 def test_a_face_does_not_depend_on_its_batch(folders, sampler):
     settings = {"min_guidance_sigma": 100, "sampler": sampler}
-    _, together = repaint(folders["inpainting"], crops(2), **settings)
-    _, alone = repaint(folders["inpainting"], crops(2)[1:], **settings)
+    _, together = inpaint(folders["inpainting"], crops(2), **settings)
+    _, alone = inpaint(folders["inpainting"], crops(2)[1:], **settings)
     assert np.abs(together[1] - alone[0]).max() * 255 <= 1
 
 
 def test_the_soft_mask_works_on(folders):
-    rows, pixels = repaint(folders["inpainting"], crops(1), min_guidance_sigma=100, soft=True)
+    rows, pixels = inpaint(folders["inpainting"], crops(1), min_guidance_sigma=100, soft=True)
     assert rows == [2, 1, 2, 1, 2, 1]
     assert np.isfinite(pixels).all()
 

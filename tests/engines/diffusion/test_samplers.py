@@ -1,3 +1,4 @@
+import functools
 import importlib.util
 import inspect
 import re
@@ -14,8 +15,7 @@ from autofix.engines.diffusion.steps import Plan, apply_step_plan, make_plan
 from autofix.errors import RecipeError
 from autofix.settings.recipe import Recipe
 from autofix.settings.sampler_names import NAMES, SAMPLERS, SCHEDULES, check_sampler
-from tests.build import crop, region, smooth
-from tests.engines import tiny
+from tests.engines.face_crops import face_crop
 from tests.recipes import recipe_of
 
 OLD_NAMES = [
@@ -39,45 +39,36 @@ GOOD_FOR_SAMPLE = [
 SIGMA_MIN, SIGMA_MAX = 0.0291675, 14.614642
 
 
-def engines(root, prediction):
-    """A tiny SD, asked for one sampler after the other."""
-    folder = tiny.sd(root / prediction, prediction=prediction)
-    engine = DiffusionEngine(folder, Recipe())
+@pytest.fixture(scope="module")
+def inpaints(folders):
+    """By what a tiny SD predicts: inpaints crops, by one sampler after the other."""
 
-    def repaint(batch, **settings):
+    def inpaint(engine, batch, **settings):
         return [patch.pixels for patch in engine.inpaint(batch, recipe_of(steps=6, **settings))]
 
-    return repaint
+    kinds = {"epsilon": "sd", "v_prediction": "sd2"}
+    return {
+        prediction: functools.partial(inpaint, DiffusionEngine(folders[kind], Recipe()))
+        for prediction, kind in kinds.items()
+    }
 
 
-@pytest.fixture(scope="module")
-def repaints(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {kind: engines(root, kind) for kind in ("epsilon", "v_prediction")}
-
-
-def crops(*seeds, strength=0.5):
-    seen = smooth(80, 80)
-    return [
-        crop(
-            seen, region((20, 20, 44, 44), seed=seed, strength=strength), (10, 10, 54, 54), (64, 64)
-        )
-        for seed in seeds
-    ]
+def crops(*seeds):
+    return [face_crop(seed=seed, strength=0.5) for seed in seeds]
 
 
 @pytest.mark.parametrize("name", OLD_NAMES)
-def test_every_name_of_a1111_runs_and_a_face_depends_on_its_seed_alone(repaints, name):
-    together = repaints["epsilon"](crops(1, 2), sampler=name)
+def test_every_name_of_a1111_runs_and_a_face_depends_on_its_seed_alone(inpaints, name):
+    together = inpaints["epsilon"](crops(1, 2), sampler=name)
     assert np.isfinite(together).all()
     assert np.abs(together[0] - together[1]).mean() > 0.01
-    alone = repaints["epsilon"](crops(2), sampler=name)
+    alone = inpaints["epsilon"](crops(2), sampler=name)
     assert np.abs(together[1] - alone[0]).max() * 255 <= 1
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_every_sampler_runs_with_v_prediction(repaints, name):
-    one = repaints["v_prediction"](crops(1), sampler=name)
+def test_every_sampler_runs_with_v_prediction(inpaints, name):
+    one = inpaints["v_prediction"](crops(1), sampler=name)
     assert np.isfinite(one).all()
 
 

@@ -11,30 +11,13 @@ from autofix.engines.diffusion.samplers import make_scheduler
 from autofix.engines.diffusion.steps import Plan, apply_step_plan, make_plan, plan_of
 from autofix.engines.model_info import read_facts
 from autofix.settings.model_sections import Sampling
-from tests.build import crop, region, smooth
-from tests.engines import tiny, tiny_flow
+from tests.engines import tiny
+from tests.engines.face_crops import face_crop
 from tests.recipes import recipe_of
-
-BOX, AROUND = (20, 20, 44, 44), (10, 10, 54, 54)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "sd": tiny.sd(root / "sd"),
-        "inpainting": tiny.sd(root / "inpainting", channels=9),
-        "sdxl": tiny.sdxl(root / "sdxl"),
-        "promptless": tiny.promptless(root / "promptless"),
-    }
 
 
 def crops(*strengths):
-    seen = smooth(80, 80)
-    return [
-        crop(seen, region(BOX, seed=7, strength=each, prompt="a b"), AROUND, (64, 64))
-        for each in strengths
-    ]
+    return [face_crop(seed=7, strength=strength, prompt="a b") for strength in strengths]
 
 
 def shown(folder, batch, **settings):
@@ -201,14 +184,13 @@ def test_at_full_strength_something_of_the_picture_stays_in_a1111_s_start_alone(
         assert bool(seen[0].abs().max() > 1e-3) == stays
 
 
-@pytest.mark.parametrize("kind", ["sd3", "flux", "z_image"])
-def test_flow_matching_models_do_the_plan_too(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["sd3", "flux", "z-image"])
+def test_flow_matching_models_do_the_plan_too(folders, kind):
     """Their pipelines round up themselves; the noise of their start is scaled all the same."""
-    folder = getattr(tiny_flow, kind)(tmp_path / kind)
     starts = []
     for multiplier in (1.0, 0.0, 0.5):
         settings = recipe_of(cfg=1.0, steps=6, sampler="Euler Karras", noise_multiplier=multiplier)
-        engine = DiffusionEngine(folder, settings)
+        engine = DiffusionEngine(folders[kind], settings)
         seen = []
         engine.load().pipe.transformer.register_forward_pre_hook(
             lambda _, args, given, seen=seen: seen.append(

@@ -12,7 +12,6 @@ from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.values import Picture
 from tests.build import crop, region
 from tests.detectors.photos import FACES, photo
-from tests.engines import tiny
 from tests.recipes import recipe_of
 
 SEEN = Picture(photo("hopper"))
@@ -30,19 +29,10 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def build_models(root):
-    return {
-        "sd": tiny.sd(root / "sd"),
-        "inpainting": tiny.sd(root / "inpainting", channels=9),
-        "sdxl": tiny.sdxl(root / "sdxl"),
-        "promptless": tiny.promptless(root / "promptless"),
-    }
-
-
-def build_nets(models, root):
+def build_nets(folders, root):
     """A ControlNet's folder for SD and one for SDXL."""
     for kind in ("sd", "sdxl"):
-        controlnet(models[kind]).save_pretrained(root / kind)
+        controlnet(folders[kind]).save_pretrained(root / kind)
     return {kind: root / kind for kind in ("sd", "sdxl")}
 
 
@@ -63,7 +53,7 @@ def awake(net):
     return net
 
 
-def crops(count=2, *, size=(64, 64), strength=0.5):
+def photo_crops(count=2, *, size=(64, 64), strength=0.5):
     x0, y0, x1, y1 = FACE
     return [
         crop(
@@ -85,7 +75,7 @@ def engine(folder, settings):
     return DiffusionEngine(folder, settings)
 
 
-def repaint(folder, batch, *controls, **settings):
+def inpaint(folder, batch, *controls, **settings):
     """What an engine without ControlNets paints when it is asked to use some."""
     asked = settings_of(*controls, **settings)
     repainting = engine(folder, asked.model_copy(update={"control": ()}))
