@@ -299,14 +299,15 @@ def test_a_batch_that_failed_is_not_filled_up_to_its_size_again(folders, compili
     engine = DiffusionEngine(folders["sd"], settings)
     batch = crops(4)
     engine.inpaint(batch, settings)
-    room, repaint = 2, engine._repaint
+    model, room = engine.load(), 2
+    inpaint_batch = model.inpaint_batch
 
     def tight(crops, *args):
         if len(crops) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return repaint(crops, *args)
+        return inpaint_batch(crops, *args)
 
-    engine._repaint = tight
+    model.inpaint_batch = tight
     assert len(Resilient(engine).inpaint(batch, settings)) == 4
     assert compiling.batches[-1] == 2
 
