@@ -2,7 +2,7 @@
 
     AutofixError              exit code 1
     ├── PictureError          a picture that cannot be read or written
-    ├── EngineError           an engine that could not repaint
+    ├── EngineError           an engine that could not inpaint
     ├── BusyError             a worker that takes no more for now
     └── UsageError            exit code 2: wrong usage
         ├── RecipeError       a recipe, or an option, that does not hold
@@ -32,7 +32,7 @@ class PictureError(AutofixError):
 
 
 class EngineError(AutofixError):
-    """An engine that could not repaint a region. The region's original pixels are kept."""
+    """An engine that could not inpaint a region. The region's original pixels are kept."""
 
 
 class BusyError(AutofixError):

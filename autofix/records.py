@@ -29,7 +29,7 @@ def picture_record(
 ) -> dict[str, Any]:
     """One picture: its files, what became of it, and its regions.
 
-    `status` is fixed (some region was repainted), unchanged (nothing was, so the file was copied),
+    `status` is fixed (some region was inpainted), unchanged (nothing was, so the file was copied),
     failed (with a reason), done (by an earlier run), or found (nothing was asked but to look).
     `notes` say what of the file could not be kept.
     """

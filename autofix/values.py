@@ -143,10 +143,10 @@ class SoftMask:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """One thing to repaint: its Detection, its mask, and all that was decided for it.
+    """One thing to inpaint: its Detection, its mask, and all that was decided for it.
 
     `index` counts from 0 in the picture's stated order, over everything that was found; what is
-    drawn for people counts from 1. A region with a `skip` reason is not repainted. `pass_index`
+    drawn for people counts from 1. A region with a `skip` reason is not inpainted. `pass_index`
     says which of the recipe's passes it belongs to, from 0.
     """
 
@@ -161,7 +161,7 @@ class Region:
     pass_index: int = 0
 
     def skipped(self, reason: str) -> Region:
-        """The same region, not to be repainted, for the first reason given."""
+        """The same region, not to be inpainted, for the first reason given."""
         return self if self.skip else replace(self, skip=reason)
 
 
@@ -177,7 +177,7 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A Crop repainted: `pixels` are float32, height x width x 3 at working size, 0 to 1.
+    """A Crop inpainted: `pixels` are float32, height x width x 3 at working size, 0 to 1.
 
     An engine may hand over values that are not finite; the check stage refuses such a patch.
     `mask` is what to paste it through, where that is not its crop's mask: at working size, and 0
@@ -250,10 +250,10 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether any region was repainted."""
+        """Whether any region was inpainted."""
         return any(result.status == "fixed" for result in self.results)
 
     @property
     def failed(self) -> bool:
-        """Whether any region could not be repainted at all."""
+        """Whether any region could not be inpainted at all."""
         return any(result.status == "failed" for result in self.results)

@@ -1,1 +1,1 @@
-"""What repaints a Crop. `base` says what an engine promises; the others keep the promise."""
+"""What inpaints a Crop. `base` says what an engine promises; the others keep the promise."""

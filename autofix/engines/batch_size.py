@@ -30,7 +30,7 @@ def fastest_batch(
     *,
     now: Callable[[], float] = time.perf_counter,
 ) -> int:
-    """How many crops of a working size to repaint at once: it paints grey ones, ever more.
+    """How many crops of a working size to inpaint at once: it inpaints grey ones, ever more.
 
     Ends where a larger batch is no longer worth it, or where memory ends; where not even one fits,
     gives 1. Takes a few seconds on a GPU, and the weights are loaded for it.

@@ -36,7 +36,7 @@ _log = logging.getLogger("autofix")
 
 @runtime_checkable
 class Adjustable(Protocol):
-    """What an engine may offer beside repainting, so that a failed batch is worth another try."""
+    """What an engine may offer beside inpainting, so that a failed batch is worth another try."""
 
     def with_precision(self, precision: Precision) -> bool:
         """Compute in this precision from now on. False, and nothing done, where it is no gain."""

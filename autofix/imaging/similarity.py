@@ -1,4 +1,4 @@
-"""How alike a crop and its repainted self are: numbers only, what they must be is said elsewhere.
+"""Similarity of a crop and its patch, as numbers; their bounds are in the check's settings.
 
 All is measured on L*a*b* at a size at which the thing's box is at most `WIDTH` px wide.
 """
@@ -21,7 +21,7 @@ WIDTH = 100
 
 CELLS = 16
 """Parts of a thing's width: what is coarser is the picture's and must stay, what is finer was the
-repaint's to choose. A generated face that is worth mending has no true detail beyond that."""
+patch's to choose. A generated face that is worth mending has no true detail beyond that."""
 
 COLOUR_CELLS = 12
 SECTORS = 8
@@ -32,10 +32,10 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A crop before and after its repaint, L*a*b*, with the mask's `alpha` of 0 to 1.
+    """A crop before and after inpainting, L*a*b*, with the mask's `alpha` of 0 to 1.
 
     `width`: of the thing, and `pixel`: of one pixel of the picture, both in px of this pair.
-    `after` is the repaint alone, everywhere; `pasted` is what would be seen.
+    `after` is the patch alone, everywhere; `pasted` is what would be seen.
     """
 
     before: Lab
@@ -46,7 +46,7 @@ class Pair:
 
     @cached_property
     def pasted(self) -> Lab:
-        """The crop with the repaint in it, through the mask."""
+        """The crop with the patch in it, through the mask."""
         return self.before + (self.after - self.before) * self.alpha[..., None]
 
     def unit(self, cells: int) -> float:
@@ -54,7 +54,7 @@ class Pair:
         return max(self.width / cells, self.pixel, 1.0)
 
     def shifted(self, change: Lab) -> Pair:
-        """The pair with another colour added to all of the repaint."""
+        """The pair with another colour added to all of the patch."""
         return Pair(self.before, self.after + change, self.alpha, self.width, self.pixel)
 
 
@@ -69,7 +69,7 @@ def pair_of(patch: Patch, width_px: float) -> tuple[Pair, float]:
 
 
 def drift(pair: Pair) -> tuple[Lab, float]:
-    """How far off the repaint's colours are: the change that gives the ring just outside the mask,
+    """How far off the patch's colours are: the change that gives the ring just outside the mask,
     which shows the same content, its mean colour back, and its size (CIEDE2000).
 
     Nothing where there is no such ring.
@@ -84,7 +84,7 @@ def drift(pair: Pair) -> tuple[Lab, float]:
 
 
 def rim_difference(pair: Pair) -> float:
-    """The mean colour of the mask's rim, crop against repaint, CIEDE2000: the worst of eight
+    """The mean colour of the mask's rim, crop against patch, CIEDE2000: the worst of eight
     sectors round the mask. 0 where the mask has no rim in the crop.
     """
     rim = _Rim(pair.alpha)
@@ -123,10 +123,10 @@ def colour_difference(pair: Pair) -> float:
 
 
 def peak(pair: Pair) -> float:
-    """How far the greatest difference of any part stands out of what is usual in this repaint.
+    """How far the greatest difference of any part stands out of what is usual in this patch.
 
     Distances in L*a*b* at `CELLS` parts of the thing's width: the greatest over their root mean
-    square and one unit. An eye lost or a mouth too many in an otherwise faithful repaint peaks.
+    square and one unit. An eye lost or a mouth too many in an otherwise faithful patch peaks.
     """
     inside = pair.alpha > 0.5
     if not inside.any():
@@ -141,7 +141,7 @@ def structure(pair: Pair) -> float:
 
     1 is the same, 0 unrelated, -1 the reverse. Seen at `CELLS` parts of the thing's width, or at
     the picture's own pixels where those are coarser: once both are blurred to what the picture
-    really showed, a good repaint agrees with it everywhere, and one with an eye lost, moved or
+    really showed, a good patch agrees with it everywhere, and one with an eye lost, moved or
     doubled, or with another face, does not. (Z. Wang et al., "Image quality assessment", 2004.)
     """
     inside = pair.alpha > 0.5

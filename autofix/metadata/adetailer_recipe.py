@@ -44,7 +44,7 @@ _NO_COUNTERPART = {
 def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
     """The arguments with which ADetailer would come nearest to a recipe without passes.
 
-    A share becomes pixels by the first repainted thing's box; a padding of "auto" is that of a
+    A share becomes pixels by the first inpainted thing's box; a padding of "auto" is that of a
     common checkpoint, whatever our model asks for. Where the prompt has rules, which ADetailer does
     not know, its parts are those that the things got, in order.
     """

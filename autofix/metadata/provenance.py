@@ -29,7 +29,7 @@ _JPEG_LIMIT_BYTES = 65_533
 
 
 def record_fix(source: Source, outcome: Outcome, recipe: Recipe) -> Source:
-    """The source with what was done added to it; as it is where nothing was repainted.
+    """The source with what was done added to it; as it is where nothing was inpainted.
 
     The infotext stays whole; to its last line come `autofix version` and ADetailer's keys, a tab
     for each pass, after the tabs that are already there. The record itself, JSON under "autofix",

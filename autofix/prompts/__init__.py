@@ -50,11 +50,11 @@ def instruct(
     picture_wh: tuple[int, int],
     seed: int,
 ) -> tuple[Region, ...]:
-    """The regions, each with its seed, and those to be repainted with their prompts.
+    """The regions, each with its seed, and those to be inpainted with their prompts.
 
     A region's seed is `seed` + its index, or `seed` where `settings.same_seed`. What is to be
-    repainted (has no `skip`) gets its part of the prompt and, chosen separately, of the negative
-    prompt; a [SKIP] part marks it as skipped. Positions count what is to be repainted, as
+    inpainted (has no `skip`) gets its part of the prompt and, chosen separately, of the negative
+    prompt; a [SKIP] part marks it as skipped. Positions count what is to be inpainted, as
     ADetailer's do; a part that skips uses up its position. `main` is what the picture says about
     itself: it stands for an empty part and for [PROMPT], taken as it is. Raises RecipeError for a
     rule, choice or wildcard that does not hold, whether or not this picture needs it.

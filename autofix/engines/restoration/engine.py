@@ -45,7 +45,7 @@ def is_restoration(path: Path) -> bool:
 
 
 class RestorationEngine:
-    """Restores faces. The file is checked at once, loaded at the first repaint; else ModelError.
+    """Restores faces. The file is checked at once, loaded at the first inpaint; else ModelError.
 
     Strength, steps, seed and prompt mean nothing to it: `visibility` says how much of its picture
     shows, `codeformer_weight` how close CodeFormer keeps to the face. A retry gives the same again.
@@ -101,7 +101,7 @@ class RestorationEngine:
         ]
 
     def close(self) -> None:
-        """Drop the weights; a later repaint would load them again."""
+        """Drop the weights; a later inpaint would load them again."""
         self._model = None
 
     def _opened(self) -> Any:
