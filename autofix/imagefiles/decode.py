@@ -166,9 +166,9 @@ def _read_orientation(
 ) -> tuple[bytes | None, int, bytes | None]:
     """XMP and EXIF saying that the picture is upright, and how it was turned before, 1 to 8."""
     turn = exif.orientation(block) if block else None
-    said = _XMP_ORIENTATION.search(xmp) if xmp else None
-    if turn is None and said:
-        turn = int(said[2])
+    match = _XMP_ORIENTATION.search(xmp) if xmp else None
+    if turn is None and match:
+        turn = int(match[2])
     if xmp:
         xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
     return xmp, turn or 1, exif.upright(block) if block else None

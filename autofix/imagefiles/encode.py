@@ -246,8 +246,8 @@ def _tiff_tags(source: Source, mode: str) -> dict[int, Any]:
     tags |= cast("dict[int, bytes]", source.save.get("blocks", {}))
     if source.dpi:
         tags |= dict(zip(_TIFF_RESOLUTION, (*source.dpi, _INCH), strict=True))
-    said = {_TIFF_XMP: source.xmp, _TIFF_ICC: _icc_profile(source.icc, mode)}
-    return tags | {tag: value for tag, value in said.items() if value}
+    blocks = {_TIFF_XMP: source.xmp, _TIFF_ICC: _icc_profile(source.icc, mode)}
+    return tags | {tag: value for tag, value in blocks.items() if value}
 
 
 def _bmp_options(source: Source, mode: str) -> Options:
@@ -256,8 +256,8 @@ def _bmp_options(source: Source, mode: str) -> Options:
 
 def _exif_and_xmp(source: Source) -> Options:
     """The EXIF and XMP of a file, where it has them."""
-    said = {"exif": source.exif, "xmp": source.xmp}
-    return {name: block for name, block in said.items() if block}
+    blocks = {"exif": source.exif, "xmp": source.xmp}
+    return {name: block for name, block in blocks.items() if block}
 
 
 def _bmp_with_alpha(rgba: NDArray[np.uint8], dpi: tuple[float, float] | None) -> bytes:

@@ -50,14 +50,14 @@ class _Graph:
     def read(self, sampler: Node) -> GenerationText:
         inputs = sampler["inputs"]
         guider = self._linked_node(inputs.get("guider"))
-        said = {**(guider["inputs"] if guider else {}), **inputs}
-        positive = said.get("positive", said.get("conditioning"))
+        given = {**(guider["inputs"] if guider else {}), **inputs}
+        positive = given.get("positive", given.get("conditioning"))
         noise = self._linked_node(inputs.get("noise"))
         return GenerationText(
             prompt=self._node_text(positive, "positive"),
-            negative_prompt=self._node_text(said.get("negative"), "negative"),
+            negative_prompt=self._node_text(given.get("negative"), "negative"),
             seed=self._node_seed(noise or sampler),
-            model=self._model_name(said.get("model")),
+            model=self._model_name(given.get("model")),
         )
 
     def _is_sampler(self, inputs: Mapping[str, Any]) -> bool:

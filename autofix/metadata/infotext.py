@@ -71,13 +71,13 @@ def parse_generation(raw: str) -> GenerationText | None:
         lines.append(last)
         settings = ()
     prompt, negative = _split_prompts(lines)
-    said = dict(settings)
-    seed = said.get("Seed", "").strip()
+    values = dict(settings)
+    seed = values.get("Seed", "").strip()
     return GenerationText(
         prompt=prompt,
         negative_prompt=negative,
         seed=int(seed) if _INTEGER.fullmatch(seed) else None,
-        model=said.get("Model", "").strip(),
+        model=values.get("Model", "").strip(),
         settings=settings,
         raw=raw,
     )

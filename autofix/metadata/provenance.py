@@ -39,16 +39,16 @@ def record_fix(source: Source, outcome: Outcome, recipe: Recipe) -> Source:
     """
     if not outcome.changed:
         return source
-    said = read_infotext(source)
-    if said is not None:
-        said = parse_generation(_without_ours(said.raw)) or GenerationText()
-    keys = _infotext_pairs(said, outcome, recipe)
+    generation = read_infotext(source)
+    if generation is not None:
+        generation = parse_generation(_without_ours(generation.raw)) or GenerationText()
+    keys = _infotext_pairs(generation, outcome, recipe)
     record = _record_of(outcome, recipe)
     if source.format == "PNG":
-        return _in_png(source, said, keys, record)
+        return _in_png(source, generation, keys, record)
     for written in (record, {**record, "regions": [], "regions_left_out": len(record["regions"])}):
         try:
-            block = _in_exif(source, said, keys, written)
+            block = _in_exif(source, generation, keys, written)
         except PILLOW_ERRORS:
             return _with_note(source, "its EXIF block is damaged, so that no record was added")
         if source.format != "JPEG" or len(block) <= _JPEG_LIMIT_BYTES:
@@ -59,8 +59,8 @@ def record_fix(source: Source, outcome: Outcome, recipe: Recipe) -> Source:
 def read_record(source: Source) -> dict[str, Any] | None:
     """The record that `record_fix` left in a picture, or None. Never raises."""
     text = dict(source.text).get(RECORD_KEY)
-    if text is None and (said := read_infotext(source)) is not None:
-        text = dict(said.settings).get(RECORD_KEY)
+    if text is None and (generation := read_infotext(source)) is not None:
+        text = dict(generation.settings).get(RECORD_KEY)
     try:
         if text is None and source.exif:
             text = exif.described(source.exif).get(RECORD_KEY)
@@ -71,27 +71,27 @@ def read_record(source: Source) -> dict[str, Any] | None:
 
 
 def _in_png(
-    source: Source, said: GenerationText | None, keys: Pairs, record: dict[str, Any]
+    source: Source, generation: GenerationText | None, keys: Pairs, record: dict[str, Any]
 ) -> Source:
     texts = {RECORD_KEY: json.dumps(record)}
-    if said is not None and PARAMETERS_KEY in dict(source.text):
-        texts[PARAMETERS_KEY] = format_generation(said, extra=keys)
+    if generation is not None and PARAMETERS_KEY in dict(source.text):
+        texts[PARAMETERS_KEY] = format_generation(generation, extra=keys)
     kept = [(key, texts.pop(key, value)) for key, value in reversed(source.text)]
     return replace(source, text=(*reversed(kept), *texts.items()))
 
 
 def _in_exif(
-    source: Source, said: GenerationText | None, keys: Pairs, record: dict[str, Any]
+    source: Source, generation: GenerationText | None, keys: Pairs, record: dict[str, Any]
 ) -> bytes:
     text = json.dumps(record)
-    if said is None:
+    if generation is None:
         return exif.with_text(source.exif, comment=None, described={RECORD_KEY: text})
-    comment = format_generation(said, extra=[*keys, (RECORD_KEY, text)])
+    comment = format_generation(generation, extra=[*keys, (RECORD_KEY, text)])
     return exif.with_text(source.exif, comment=comment, described={})
 
 
-def _infotext_pairs(said: GenerationText | None, outcome: Outcome, recipe: Recipe) -> Pairs:
-    settings = said.settings if said else ()
+def _infotext_pairs(generation: GenerationText | None, outcome: Outcome, recipe: Recipe) -> Pairs:
+    settings = generation.settings if generation else ()
     first = max(tabs_of(settings), default=0) + 1
     keys = [(_MARK, version())]
     for index, each in enumerate(recipe.each_pass):

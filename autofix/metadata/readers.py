@@ -109,14 +109,14 @@ def _of_library(texts: Texts) -> GenerationText | None:
 
 def _of_object(texts: Texts) -> GenerationText | None:
     """A JSON object, or the texts themselves, with a prompt under one of its usual names."""
-    for said in _json_objects(texts):
-        prompt = _first_of(said, _PROMPTS)
+    for stated in _json_objects(texts):
+        prompt = _first_of(stated, _PROMPTS)
         if isinstance(prompt, str) and not prompt.lstrip().startswith("{"):
-            model = _first_of(said, _MODELS)
+            model = _first_of(stated, _MODELS)
             return GenerationText(
                 prompt=prompt,
-                negative_prompt=str(_first_of(said, _NEGATIVES) or ""),
-                seed=_whole_number(_first_of(said, _SEEDS)),
+                negative_prompt=str(_first_of(stated, _NEGATIVES) or ""),
+                seed=_whole_number(_first_of(stated, _SEEDS)),
                 model=model if isinstance(model, str) else "",
             )
     return None
@@ -125,13 +125,13 @@ def _of_object(texts: Texts) -> GenerationText | None:
 def _json_objects(texts: Texts) -> Iterator[Mapping[str, Any]]:
     for key in _OBJECTS:
         if texts.get(key, "").lstrip().startswith("{"):
-            said = json.loads(texts[key])
-            yield said.get("sui_image_params", said)
+            stated = json.loads(texts[key])
+            yield stated.get("sui_image_params", stated)
     yield texts
 
 
-def _first_of(said: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-    return next((said[key] for key in keys if key in said), None)
+def _first_of(stated: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((stated[key] for key in keys if key in stated), None)
 
 
 def _whole_number(value: object) -> int | None:
@@ -155,7 +155,7 @@ def _hidden_text(alpha: MaskValues | None) -> Texts:
         if _HIDDEN[head[:15]]:
             data = zlib.decompressobj(31).decompress(data, _TEXT_LIMIT_BYTES)
         text = data.decode()
-        said = json.loads(text) if text.startswith("{") else {PARAMETERS_KEY: text}
+        stated = json.loads(text) if text.startswith("{") else {PARAMETERS_KEY: text}
     except (ValueError, zlib.error, RecursionError):
         return {}
-    return {key: value for key, value in said.items() if isinstance(value, str)}
+    return {key: value for key, value in stated.items() if isinstance(value, str)}

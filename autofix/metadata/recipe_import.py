@@ -105,11 +105,11 @@ def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
     return Imported(recipe, tuple(notes))
 
 
-def _of_infotext(said: GenerationText | None, path: Path) -> Imported:
-    if said is None:
+def _of_infotext(generation: GenerationText | None, path: Path) -> Imported:
+    if generation is None:
         raise _nothing_found(path)
-    tabs = tabs_of(said.settings)
-    return _of_tabs([tabs[tab] for tab in sorted(tabs)], _infotext_settings(said), path)
+    tabs = tabs_of(generation.settings)
+    return _of_tabs([tabs[tab] for tab in sorted(tabs)], _infotext_settings(generation), path)
 
 
 def _of_tabs(tabs: Sequence[Mapping[str, Any]], main: Mapping[str, Any], path: Path) -> Imported:
@@ -148,9 +148,9 @@ def _request_settings(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in main.items() if value is not None}
 
 
-def _infotext_settings(said: GenerationText) -> dict[str, Any]:
+def _infotext_settings(generation: GenerationText) -> dict[str, Any]:
     """What an infotext says of the whole picture."""
-    settings = dict(said.settings)
+    settings = dict(generation.settings)
     main = {"steps": settings.get("Steps"), "cfg": settings.get("CFG scale")}
     if sampler := settings.get("Sampler"):
         main["sampler"] = sampler_name(sampler, settings.get("Schedule type", ""))

@@ -34,17 +34,17 @@ def parse_attention(prompt: str) -> list[list[Piece]]:
             weights[index] *= factor
 
     for token in _TOKEN.finditer(prompt):
-        kind, said = token.lastgroup, token[0]
+        kind, sign = token.lastgroup, token[0]
         if kind == "open":
-            opened[said].append(len(weights))
+            opened[sign].append(len(weights))
         elif kind == "weighted" and opened["("]:
             close("(", float(token["weight"]))
-        elif said == ")" and opened["("]:
+        elif sign == ")" and opened["("]:
             close("(", _BRACKET)
-        elif said == "]" and opened["["]:
+        elif sign == "]" and opened["["]:
             close("[", 1 / _BRACKET)
         else:
-            text = said[1:] if kind == "escaped" else said
+            text = sign[1:] if kind == "escaped" else sign
             texts.append(None if kind == "break" else text)
             weights.append(1.0)
     for bracket, factor in (("(", _BRACKET), ("[", 1 / _BRACKET)):
