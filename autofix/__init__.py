@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from autofix.values import Region as Region
     from autofix.values import RegionResult as RegionResult
 
-# onnxruntime reads this when it is imported, by whichever library: it then reports to nobody.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Read when onnxruntime or huggingface_hub is imported, by whichever library: they report to nobody.
+for _telemetry in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_telemetry, "1")
 
 _HOMES = {
     "AutofixError": "autofix.errors",

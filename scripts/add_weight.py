@@ -64,7 +64,6 @@ def main() -> None:
 @click.option("--label", "labels", required=True, multiple=True, help="What it finds; repeatable.")
 @click.option("--repo", help="owner/name on the hub.")
 @click.option("--revision", help="The commit on the hub, in full.")
-@click.option("--url", help="The address, for a file that is on no hub.")
 @click.option("--licence", required=True, help="SPDX name.")
 @click.option("--source", required=True, help="The page that tells where it is from.")
 @click.option("--note", default="")
@@ -77,7 +76,7 @@ def main() -> None:
 def entry(file: Path, name: str, manifest: Path, **values: object) -> None:
     """Append an entry for FILE, with its size and sha256."""
     known = {"file": file.name, "size": file.stat().st_size, "sha256": file_sha256(file)}
-    order = ("kind", "labels", "file", "repo", "revision", "url", "size", "sha256")
+    order = ("kind", "labels", "file", "repo", "revision", "size", "sha256")
     merged = {**values, **known, "labels": list(values["labels"])}  # type: ignore[call-overload]
     text = table(name, {key: merged[key] for key in (*order, "licence", "source", "note")})
     append(manifest, text)

@@ -1,1 +1,8 @@
 """Model files: name -> verified path. Knows neither autofix nor the detectors."""
+
+from __future__ import annotations
+
+import os
+
+# huggingface_hub reads this when it is imported, by whichever library: it then reports to nobody.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -8,7 +8,6 @@
     ├── OfflineError        a file that would have to be fetched, and may not be
     ├── DownloadError       a file that could not be fetched
     ├── MismatchError       a file whose bytes are not the ones expected
-    ├── UnverifiableError   a file for which no hash is known from anywhere
     └── CacheError          a cache folder that cannot be read or written
 
 An error says what was wrong with which value, and then how to mend it: both parts are required.
@@ -53,10 +52,6 @@ class DownloadError(WeightsError):
 
 class MismatchError(WeightsError):
     """A file whose size or sha256 is not the one expected. It must not be loaded."""
-
-
-class UnverifiableError(WeightsError):
-    """A file for which neither the manifest, nor the hub, nor an earlier download has a hash."""
 
 
 class CacheError(WeightsError):

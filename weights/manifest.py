@@ -40,12 +40,10 @@ class Entry:
     """owner/name on the hub, together with `revision`."""
     revision: str | None = None
     """The commit; a branch would change under us."""
-    url: str | None = None
-    """The address of a file that is on no hub."""
     size: int | None = None
-    """Bytes."""
+    """Bytes; None for a folder."""
     sha256: str | None = None
-    """None: the hash the hub declares is taken, and kept beside the file."""
+    """What every file is checked against; None for a folder."""
     sums: str | None = None
     """For a folder: the file inside it that lists the sha256 of each of the others."""
     note: str = ""
@@ -59,25 +57,20 @@ class Entry:
         path = PurePosixPath(self.file)
         if path.is_absolute() or ".." in path.parts or (not self.builtin and len(path.parts) != 1):
             raise self._error(f"file {self.file!r}", "it must stay inside its folder")
-        if (self.repo is None) != (self.revision is None) or (self.repo and self.url):
-            raise self._error("an unclear origin", "give repo and revision, or url, or neither")
+        if (self.repo is None) != (self.revision is None):
+            raise self._error("an unclear origin", "give repo and revision, or neither")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise self._error(f"sha256 {self.sha256!r}", "it must be 64 lower-case hex digits")
-        if self.builtin and self.sums is None and (self.sha256 is None or self.size is None):
-            raise self._error("no hash", "a built-in file needs size and sha256, a folder sums")
+        if self.sums is None and (self.sha256 is None or self.size is None):
+            raise self._error("no hash", "a file needs size and sha256, a folder sums")
 
     @property
     def builtin(self) -> bool:
         """Whether it ships with the package."""
-        return self.repo is None and self.url is None
+        return self.repo is None
 
-    def url_at(self, hub: str) -> str | None:
-        """Return the address to fetch it from, `hub` being the hub or a mirror of it.
-
-        None for a built-in one.
-        """
-        if self.repo is None:
-            return self.url
+    def url_at(self, hub: str) -> str:
+        """Return the address of one that is not built in, on the hub or a mirror of it."""
         return f"{hub}/{self.repo}/resolve/{self.revision}/{quote(self.file)}"
 
     def _error(self, what: str, rule: str) -> ManifestError:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from weights.checksum import file_sha256, folder_faults, folder_size, format_sums, parse_sums
-from weights.download import PATIENCE, Patience, Progress, Received, Wanted, download
-from weights.errors import (
-    CacheError,
-    MismatchError,
-    MissingError,
-    OfflineError,
-    UnverifiableError,
-)
+from weights.checksum import file_sha256, folder_faults, folder_size
+from weights.download import Progress, download_file
+from weights.errors import CacheError, MismatchError, MissingError, OfflineError
 from weights.manifest import Entry, find, load
-from weights.partial import sweep, write_whole
 
 DEFAULT_HUB = "https://huggingface.co"
 BUILTIN = Path(__file__).parent / "builtin"
 
-State = Literal["built-in", "present", "missing", "corrupt", "unverified"]
+State = Literal["built-in", "present", "missing", "corrupt"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,6 @@ class Status:
     name: str
     kind: str
     state: State
-    """unverified: it is there, but no hash is known to hold it against."""
     size: int | None
     """Bytes on disk; where it is missing, bytes to come, if known."""
     where: Path
@@ -60,11 +53,8 @@ class Store:
     """Never fetch."""
     hub: str = DEFAULT_HUB
     """The hub, or a mirror of it: no slash at the end."""
-    allow_unverified: bool = False
-    """Accept a file for which no hash is known, and hold it to the one it has now."""
     manifest: Mapping[str, Entry] = field(default_factory=load)
     builtin_dir: Path = BUILTIN
-    patience: Patience = PATIENCE
 
     def entry(self, name: str) -> Entry:
         """Return what the manifest says; an unknown name is an error with the nearest one."""
@@ -80,18 +70,15 @@ class Store:
     def pull(self, name: str, *, progress: Progress | None = None) -> Path:
         """Make sure the file is here and verified, replacing a corrupt copy in the cache."""
         entry, status = self.entry(name), self.verify(name)
-        url = entry.url_at(self.hub)
-        if status.usable:
-            return status.where
-        if url is None or (self.offline and status.state == "unverified"):
+        if status.usable or entry.builtin:
             return self._accept(entry, status)
         if self.offline:
             raise OfflineError(
                 f"{name} is {status.state}, and downloads are switched off",
-                f"fetch {url} elsewhere and put it at {status.where}, "
+                f"fetch {entry.url_at(self.hub)} elsewhere and put it at {status.where}, "
                 "or unset AUTOFIX_OFFLINE and HF_HUB_OFFLINE",
             )
-        return self._fetch(entry, url, progress)
+        return self._fetch(entry, progress)
 
     def verify(self, name: str) -> Status:
         """Hash the file and say how it stands; a bad file is an answer, not an error."""
@@ -118,74 +105,61 @@ class Store:
         if status.state == "corrupt":
             mend = "install autofix" if entry.builtin else f"'autofix weights pull {entry.name}'"
             raise MismatchError(f"{status.where} is corrupt ({status.detail})", f"mend it: {mend}")
-        if status.state == "unverified":
-            self._admit(entry, file_sha256(status.where), status.where)
         return status.where
 
-    def _admit(self, entry: Entry, digest: str, what: Path) -> None:
-        """Record a hash that nobody vouches for, if the user allows that."""
-        if not self.allow_unverified:
-            raise UnverifiableError(
-                f"nothing says what the sha256 of {what} should be (it is {digest})",
-                f"add it to {entry.name} in weights/manifest.toml, or build the Store with "
-                "allow_unverified=True",
-            )
-        self._record(entry, digest)
+    def _fetch(self, entry: Entry, progress: Progress | None) -> Path:
+        """Download into a folder of its own, check, then rename: the name never holds half a file.
 
-    def _record(self, entry: Entry, digest: str) -> None:
-        record = _record_path(self.cache_dir / entry.file)
-        write_whole(record, format_sums({entry.file: digest}))
+        Processes that want the same file wait for each other, and it is downloaded once.
+        """
+        from filelock import FileLock
 
-    def _fetch(self, entry: Entry, url: str, progress: Progress | None) -> Path:
-        """Download beside the target, check, then rename: the name never holds half a file."""
+        target = self.cache_dir / entry.file
+        folder = self.cache_dir / ".downloads" / entry.name
         try:
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
-            sweep(self.cache_dir)
-            received = download(
-                Wanted(url, entry.size),
-                self.cache_dir,
-                patience=self.patience,
-                progress=progress,
-            )
-            try:
-                self._check(entry, url, received)
-                received.path.replace(self.cache_dir / entry.file)
-            finally:
-                received.path.unlink(missing_ok=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{folder}.lock"):
+                if self.verify(entry.name).usable:
+                    return target
+                shutil.rmtree(folder, ignore_errors=True)  # of a download that was killed
+                try:
+                    self._download(entry, folder, progress).replace(target)
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
         except OSError as error:
             raise _unusable(self.cache_dir, error) from error
-        return self.cache_dir / entry.file
+        return target
 
-    def _check(self, entry: Entry, url: str, received: Received) -> None:
-        """Hold what came to the manifest's hash, else to the hub's, which is then recorded."""
-        expected = entry.sha256 or received.declared.sha256
-        if expected is None:
-            self._admit(entry, received.sha256, Path(url))
-        elif received.sha256 != expected:
+    def _download(self, entry: Entry, folder: Path, progress: Progress | None) -> Path:
+        """Return the downloaded file, if it is the one that the manifest describes."""
+        assert entry.repo is not None
+        assert entry.revision is not None
+        path = download_file(
+            entry.repo, entry.revision, entry.file, folder, hub=self.hub, progress=progress
+        )
+        status = _file_status(entry, path)
+        if not status.usable:
             raise MismatchError(
-                f"{url} has sha256 {received.sha256}, expected {expected}",
-                "the download was deleted; the file on the hub or the mirror was changed, or "
-                "something on the way altered it: do not use it from there",
+                f"{entry.url_at(self.hub)} has {status.detail}",
+                "the download was deleted; a proxy or a login page may have answered in its place, "
+                "or the file on the hub or the mirror was changed: do not use it from there",
             )
-        elif entry.sha256 is None:
-            self._record(entry, expected)
+        return path
 
 
 def _file_status(entry: Entry, where: Path) -> Status:
     if not where.is_file():
         return Status(entry.name, entry.kind, "missing", entry.size, where, "not there")
-    size, expected = where.stat().st_size, entry.sha256 or _recorded(where)
-    good: State = "built-in" if entry.builtin else "present"
+    size = where.stat().st_size
     if entry.size is not None and size != entry.size:
         fault = f"{size} bytes, expected {entry.size}"
         return Status(entry.name, entry.kind, "corrupt", size, where, fault)
-    if expected is None:
-        return Status(entry.name, entry.kind, "unverified", size, where, "no hash is known")
     found = file_sha256(where)
-    if found != expected:
-        fault = f"sha256 {found}, expected {expected}"
+    if found != entry.sha256:
+        fault = f"sha256 {found}, expected {entry.sha256}"
         return Status(entry.name, entry.kind, "corrupt", size, where, fault)
-    return Status(entry.name, entry.kind, good, size, where)
+    state: State = "built-in" if entry.builtin else "present"
+    return Status(entry.name, entry.kind, state, size, where)
 
 
 def _folder_status(entry: Entry, where: Path, sums: str) -> Status:
@@ -194,18 +168,6 @@ def _folder_status(entry: Entry, where: Path, sums: str) -> Status:
     faults = folder_faults(where, sums)
     state: State = "corrupt" if faults else "built-in"
     return Status(entry.name, entry.kind, state, folder_size(where), where, "; ".join(faults))
-
-
-def _record_path(file: Path) -> Path:
-    return file.with_name(file.name + ".sha256")
-
-
-def _recorded(file: Path) -> str | None:
-    """Return the hash kept beside a file of the cache, if there is one for it."""
-    record = _record_path(file)
-    if not record.is_file():
-        return None
-    return (parse_sums(record.read_text(encoding="utf-8")) or {}).get(file.name)
 
 
 def _unusable(folder: Path, error: OSError) -> CacheError:

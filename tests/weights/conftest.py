@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.weights.local_hub import Hub, handler_for, toy
-from weights.download import Patience
 from weights.manifest import Entry
 from weights.store import Store
 
@@ -19,12 +19,12 @@ from weights.store import Store
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    told = Hub(url="")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(told))
-    told.url = f"http://127.0.0.1:{server.server_port}"
+    local = Hub(url="")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(local))
+    local.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield told
+    yield local
     server.shutdown()
     thread.join()
     server.server_close()
@@ -33,7 +33,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def make_store(tmp_path: Path, hub: Hub) -> Callable[..., Store]:
     def make(entry: Entry | None = None, **changes: object) -> Store:
-        values = {"hub": hub.url, "patience": Patience(timeout_s=10, wait_s=0), **changes}
-        return Store(tmp_path / "cache", manifest={"toy": entry or toy()}, **values)
+        manifest = {"toy": entry or toy()}
+        return Store(tmp_path / "cache", manifest=manifest, **{"hub": hub.url, **changes})
 
     return make
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause before huggingface_hub asks again."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)

@@ -5,61 +5,79 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler
 
 from weights.manifest import Entry
 
 BODY = bytes(range(256)) * 4096  # 1 MiB: several blocks
 DIGEST = hashlib.sha256(BODY).hexdigest()
-RESOLVE = "/owner/repo/resolve/" + "a" * 40 + "/toy.pt"
+REVISION = "a" * 40
+RESOLVE = f"/owner/repo/resolve/{REVISION}/toy.pt"
+HUB_HEADERS = {"ETag": '"' + "e" * 40 + '"', "X-Repo-Commit": REVISION}
 
 
 @dataclass
 class Reply:
-    """What the hub answers once."""
+    """What the hub answers once: a status and, to GET, a body. HEAD gets the same headers."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    missing: int = 0  # bytes announced but never sent
-    before: Callable[[], object] = lambda: None
+    sent: int | None = None  # bytes of the body that are sent; all if None
     halfway: Callable[[], object] = lambda: None
 
 
 @dataclass
 class Hub:
-    """Replies by path: one a request, the last one for ever. Notes who asked for what."""
+    """Replies by path: one a GET or a refusal, the last one for ever. Notes the requests."""
 
     url: str
     replies: dict[str, list[Reply]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[Message] = field(default_factory=list)
 
     def say(self, *replies: Reply, path: str = RESOLVE) -> None:
         self.replies[path] = list(replies)
 
-    def next_reply(self, path: str) -> Reply:
-        self.asked.append(path)
+    def next_reply(self, method: str, path: str, headers: Message) -> Reply:
+        self.requests.append((method, path))
+        self.headers.append(headers)
         queue = self.replies.get(path, [Reply(404)])
-        return queue.pop(0) if len(queue) > 1 else queue[0]
+        final = len(queue) == 1 or (method == "HEAD" and queue[0].status < 300)
+        return queue[0] if final else queue.pop(0)
+
+    def count(self, method: str) -> int:
+        return sum(asked == method for asked, _ in self.requests)
 
 
 def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_headers(hub.next_reply("HEAD", self.path, self.headers), 0)
+
         def do_GET(self) -> None:
-            reply = hub.next_reply(self.path)
-            reply.before()
-            self.send_response(reply.status)
-            self.send_header("Content-Length", str(len(reply.body) + reply.missing))
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            half = len(reply.body) // 2
+            reply = hub.next_reply("GET", self.path, self.headers)
+            start = int((self.headers["Range"] or "bytes=0-")[len("bytes=") : -1])
+            self.send_headers(reply, start)
+            body = reply.body[start : reply.sent]
+            half = len(body) // 2
             try:
-                self.wfile.write(reply.body[:half])
+                self.wfile.write(body[:half])
                 reply.halfway()
-                self.wfile.write(reply.body[half:])
+                self.wfile.write(body[half:])
             except ConnectionError:  # the other side was killed, or had enough
                 self.close_connection = True
+
+        def send_headers(self, reply: Reply, start: int) -> None:
+            size = len(reply.body)
+            self.send_response(206 if start else reply.status)
+            self.send_header("Content-Length", str(size - start))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+            for name, value in {**HUB_HEADERS, **reply.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -68,7 +86,7 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
 
 def toy(**changes: object) -> Entry:
-    """An entry for BODY on the hub; `sha256=None, size=None` for one the manifest cannot check."""
+    """An entry for BODY on the hub."""
     values = {"sha256": DIGEST, "size": len(BODY), **changes}
     return Entry(
         name="toy",
@@ -78,6 +96,6 @@ def toy(**changes: object) -> Entry:
         licence="MIT",
         source="https://example.org/toy",
         repo="owner/repo",
-        revision="a" * 40,
+        revision=REVISION,
         **values,  # type: ignore[arg-type]
     )

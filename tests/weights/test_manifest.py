@@ -21,6 +21,8 @@ GOOD = {
     "file": "a.pt",
     "repo": "owner/repo",
     "revision": "main",
+    "size": 1,
+    "sha256": "0" * 64,
     "licence": "MIT",
     "source": "https://example.org",
 }
@@ -91,9 +93,10 @@ def test_no_table_is_no_entry_and_a_good_one_is_one():
         ({"file": "/a.pt"}, "must stay inside"),
         ({"file": "deep/a.pt"}, "must stay inside"),
         ({"revision": None}, "unclear origin"),
-        ({"url": "https://example.org/a.pt"}, "unclear origin"),
+        ({"url": "https://example.org/a.pt"}, "url"),
         ({"sha256": "abc"}, "64 lower-case"),
-        ({"repo": None, "revision": None}, "no hash"),
+        ({"sha256": None}, "no hash"),
+        ({"size": None}, "no hash"),
         ({"colour": "red"}, "colour"),
     ],
 )

@@ -40,7 +40,7 @@ def test_a_new_entry_is_read_back_and_the_others_stay(manifest, tmp_path):
     assert entries == load()
     assert (new.size, new.sha256) == (7, hashlib.sha256(b"weights").hexdigest())
     assert new.labels == ("face", 'say "hi"')
-    assert (new.note, new.url) == ("", None)
+    assert new.note == ""
 
 
 def test_an_entry_that_would_not_hold_changes_nothing(manifest, tmp_path):
