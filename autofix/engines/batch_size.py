@@ -38,10 +38,10 @@ def fastest_batch(
     few = recipe.with_values("sampling", steps=STEPS, step_count="exact")
     best, seconds = 1, float("inf")
     try:
-        engine.inpaint(_crops(1, size_wh), few)  # what is slow the first time only
+        engine.inpaint(_grey_crops(1, size_wh), few)  # what is slow the first time only
         for count in SIZES:
             started = now()
-            engine.inpaint(_crops(count, size_wh), few)
+            engine.inpaint(_grey_crops(count, size_wh), few)
             each = (now() - started) / count
             if each > WORTH * seconds:
                 break
@@ -53,7 +53,7 @@ def fastest_batch(
     return best
 
 
-def _crops(count: int, size_wh: tuple[int, int]) -> list[Crop]:
+def _grey_crops(count: int, size_wh: tuple[int, int]) -> list[Crop]:
     wide, high = size_wh
     box = (0, 0, wide, high)
     mask = np.full((high, wide), 255, np.uint8)

@@ -54,7 +54,7 @@ def _import_torch() -> None:
         import torch  # noqa: F401
 
 
-def settle(pipe: Any, settings: Device, *, vram: Vram, precision: Precision) -> Vram:
+def place_pipeline(pipe: Any, settings: Device, *, vram: Vram, precision: Precision) -> Vram:
     """Make a pipeline just loaded ready to paint: in its precision, on its device, fast there.
 
     Returns the rung of memory.LADDER it stands on: lower than `vram` where the device is too small.
@@ -63,7 +63,7 @@ def settle(pipe: Any, settings: Device, *, vram: Vram, precision: Precision) -> 
     show_broken_latents(pipe)
     if precision == "vae":
         vae_in_float32(pipe)
-    quicken(pipe, device)
+    speed_up(pipe, device)
     rung = fit(pipe, vram, device)
     if settings.compile and rung == "auto":
         compile_denoiser(pipe)
@@ -72,7 +72,7 @@ def settle(pipe: Any, settings: Device, *, vram: Vram, precision: Precision) -> 
     return rung
 
 
-def gains(pipe: Any, precision: Precision) -> bool:
+def changes_dtype(pipe: Any, precision: Precision) -> bool:
     """Whether a pipeline as it was loaded would compute anything otherwise in this precision."""
     import torch
 
@@ -84,7 +84,7 @@ def gains(pipe: Any, precision: Precision) -> bool:
     return bool(denoiser.dtype != torch.float32)
 
 
-def quicken(pipe: Any, device: str) -> None:
+def speed_up(pipe: Any, device: str) -> None:
     """Channels-last convolutions on CUDA and the CPU; TF32 for what is float32 on CUDA.
 
     On a CPU that takes a tenth off the built-in model's time. Attention is torch's
@@ -144,17 +144,17 @@ def vae_in_float32(pipe: Any) -> None:
     vae, half = pipe.vae, pipe.vae.dtype
     vae.to(torch.float32)
 
-    def enter(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    def to_float32(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
         if vae.dtype != torch.float32:
             vae.to(torch.float32)
         return (given[0].float(), *given[1:])
 
-    def leave(module: Any, given: Any, latents: Any) -> Any:
+    def to_half(module: Any, given: Any, latents: Any) -> Any:
         return latents.to(half)
 
-    vae.encoder.register_forward_pre_hook(enter)
-    (getattr(vae, "quant_conv", None) or vae.encoder).register_forward_hook(leave)
-    (getattr(vae, "post_quant_conv", None) or vae.decoder).register_forward_pre_hook(enter)
+    vae.encoder.register_forward_pre_hook(to_float32)
+    (getattr(vae, "quant_conv", None) or vae.encoder).register_forward_hook(to_half)
+    (getattr(vae, "post_quant_conv", None) or vae.decoder).register_forward_pre_hook(to_float32)
 
 
 def show_broken_latents(pipe: Any) -> None:
@@ -164,8 +164,8 @@ def show_broken_latents(pipe: Any) -> None:
     """
     import torch
 
-    def spoil(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    def show_not_finite(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
         latents = given[0]
         return (torch.where(latents.isfinite(), latents, torch.nan), *given[1:])
 
-    pipe.vae.decoder.register_forward_pre_hook(spoil)
+    pipe.vae.decoder.register_forward_pre_hook(show_not_finite)

@@ -57,7 +57,7 @@ def fetch(name: str, recipe: Recipe, *, offline: bool, endpoint: str | None, wei
         )
     try:
         index = hf_hub_download(name, INDEX, revision=revision, endpoint=endpoint)
-        components = _components(Path(index))
+        components = _listed_components(Path(index))
         listed = HfApi(endpoint=endpoint).list_repo_files(name, revision=revision)
         wanted = needed(listed, components, half=_is_half(recipe, components), weights=weights)
         if not wanted:
@@ -70,7 +70,7 @@ def fetch(name: str, recipe: Recipe, *, offline: bool, endpoint: str | None, wei
                 name,
                 revision=revision,
                 endpoint=endpoint,
-                allow_patterns=[_literal(each) for each in wanted],
+                allow_patterns=[_literal_pattern(each) for each in wanted],
             )
         )
     except GatedRepoError as error:
@@ -130,7 +130,7 @@ def variant_of(file: str) -> str:
 
 def variant_in(folder: Path) -> str | None:
     """Which variant (fp16) a diffusers folder has some component in alone; None if in none."""
-    for component in _components(folder / INDEX):
+    for component in _listed_components(folder / INDEX):
         found = {variant_of(each.name) for each in (folder / component).glob(f"*{SAFE}")}
         if found and "" not in found and "fp16" in found:
             return "fp16"
@@ -141,7 +141,7 @@ def _is_whole(copy: Path, *, weights: bool) -> bool:
     """Whether a cached copy has all that would be fetched."""
     if not (copy / INDEX).is_file():
         return False
-    for component in _components(copy / INDEX):
+    for component in _listed_components(copy / INDEX):
         if not (copy / component).is_dir():
             return False
         if not weights or component.startswith(_WEIGHTLESS):
@@ -156,7 +156,7 @@ def _is_whole(copy: Path, *, weights: bool) -> bool:
     return True
 
 
-def _components(index: Path) -> list[str]:
+def _listed_components(index: Path) -> list[str]:
     """The parts of the model that are loaded, by their folders."""
     said = json.loads(index.read_text(encoding="utf-8"))
     return [
@@ -171,6 +171,6 @@ def _is_half(recipe: Recipe, components: Sequence[str]) -> bool:
     return str(dtype) != "torch.float32"
 
 
-def _literal(name: str) -> str:
+def _literal_pattern(name: str) -> str:
     """A pattern that a name alone fits."""
     return re.sub(r"([*?[])", r"[\1]", name)

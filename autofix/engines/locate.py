@@ -59,32 +59,32 @@ def resolve(
     """
     given = folders.names.get(text, text)
     path = Path(given).expanduser()
-    if not path.exists() and not _leaves(given):
+    if not path.exists() and not _is_path(given):
         kept = folders.look_up("checkpoint", text) or folders.look_up("restoration", text)
         path = kept or path
     if path.is_dir():
         return Source("folder", path)
     if path.is_file():
-        return _file(path, recipe)
+        return _locate_file(path, recipe)
     if _HUB_ID.fullmatch(given) and path.suffix.lower() not in (SAFE, *PICKLES):
         copy = fetch(given, recipe, offline=offline, endpoint=endpoint, weights=weights)
         return Source("hub", copy, given, recipe.model.revision)
-    raise _unknown(text, given, folders)
+    raise _unknown_model(text, given, folders)
 
 
-def _file(path: Path, recipe: Recipe) -> Source:
+def _locate_file(path: Path, recipe: Recipe) -> Source:
     if path.suffix.lower() != ".ckpt" and is_restoration(path):
         return Source("restoration", path)
     check_kind(path, trust_pickle=recipe.model.trust_pickle)
     return Source("checkpoint", path)
 
 
-def _leaves(given: str) -> bool:
+def _is_path(given: str) -> bool:
     """Whether it is a path by its form, and so no name to look for."""
     return given.startswith(("/", "~", ".")) or ".." in Path(given).parts or "\\" in given
 
 
-def _unknown(text: str, given: str, folders: ModelFolders) -> ModelError:
+def _unknown_model(text: str, given: str, folders: ModelFolders) -> ModelError:
     problem = f"there is no model {text!r}"
     if given != text:
         problem += f", which your config file says is {given!r}"

@@ -35,7 +35,7 @@ def fit(pipe: Any, vram: Vram, device: str) -> Vram:
     min only let the VAE take its pictures one by one and large ones in tiles.
     """
     try:
-        _place(pipe, vram, device)
+        _place_parts(pipe, vram, device)
         return vram
     except (RuntimeError, MemoryError) as error:
         less = lighter(vram)
@@ -89,9 +89,9 @@ def free() -> None:
         torch.mps.empty_cache()
 
 
-def _place(pipe: Any, vram: Vram, device: str) -> None:
+def _place_parts(pipe: Any, vram: Vram, device: str) -> None:
     if vram != "auto":
-        _spare(pipe.vae, vram)
+        _slice_vae(pipe.vae, vram)
     if vram == "auto" or _is_cpu(device):
         pipe.to(device)
     elif vram == "low":
@@ -104,7 +104,7 @@ def _is_cpu(device: str) -> bool:
     return device.split(":")[0] == "cpu"
 
 
-def _spare(vae: Any, vram: Vram) -> None:
+def _slice_vae(vae: Any, vram: Vram) -> None:
     """Let a VAE take pictures one by one and large ones in tiles.
 
     A picture no larger than a tile is not touched by tiling: tiles are at least TILE px, and for

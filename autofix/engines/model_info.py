@@ -34,23 +34,25 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{str(folder)!r} is no diffusers model: it has no model_index.json",
             "--model takes builtin, null, or a folder written by diffusers' save_pretrained",
         )
-    return _json(index)
+    return _read_json(index)
 
 
-def read_facts(folder: Path, name: str = "") -> ModelInfo:
+def read_folder_info(folder: Path, name: str = "") -> ModelInfo:
     """Name, sizes and defaults of the model in a diffusers folder. Raises ModelError."""
     index = read_index(folder)
     own = read_own(folder)
     name = own.get("name") or name or folder.resolve().name
-    denoiser = _config(folder, "unet" if "unet" in index else "transformer")
-    # One with facts of its own is no model of the family that its pipeline was made for.
+    denoiser = _read_config(folder, "unet" if "unet" in index else "transformer")
+    # One with its own autofix.toml is no model of the family that its pipeline was made for.
     family = None if own else family_of(str(index.get("_class_name")), denoiser, name)
-    scale = _scale(_config(folder, "vae"))
+    scale = _latent_scale(_read_config(folder, "vae"))
     side = denoiser.get("sample_size") or (family.native // scale if family else 64)
     side = min(side) if isinstance(side, list) else side
-    given = _defaults(family) | {key: own[key] for key in ("steps", "sampler") if own.get(key)}
+    given = _family_defaults(family) | {
+        key: own[key] for key in ("steps", "sampler") if own.get(key)
+    }
     if own.get("strength"):
-        given["tuned"] = _tuned(own["strength"], folder / OWN_FACTS)
+        given["tuned"] = _parse_strengths(own["strength"], folder / OWN_FACTS)
     return ModelInfo(
         name=name,
         identity=identity(folder),
@@ -64,12 +66,12 @@ def read_facts(folder: Path, name: str = "") -> ModelInfo:
         step_count=own.get(
             "step_count", "diffusers" if own.get("conditioning") == "crop" else "a1111"
         ),
-        padding=_padding(own.get("padding", PADDING), folder / OWN_FACTS),
+        padding=_parse_padding(own.get("padding", PADDING), folder / OWN_FACTS),
         **given,
     )
 
 
-def checkpoint_facts(path: Path, found: Checkpoint) -> ModelInfo:
+def checkpoint_info(path: Path, found: Checkpoint) -> ModelInfo:
     """The same of a checkpoint file whose header was read."""
     family = FAMILIES[found.family]
     return ModelInfo(
@@ -77,11 +79,11 @@ def checkpoint_facts(path: Path, found: Checkpoint) -> ModelInfo:
         identity=identity(path),
         size=SizeRule(found.native, 16),
         prediction=found.prediction,
-        **_defaults(family) | {"family": found.title},
+        **_family_defaults(family) | {"family": found.title},
     )
 
 
-def pipeline_facts(pipe: Any) -> ModelInfo:
+def pipeline_info(pipe: Any) -> ModelInfo:
     """The same of a loaded pipeline, from its configs. Raises ModelError for one without a VAE."""
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
     scale = getattr(pipe, "vae_scale_factor", None)
@@ -98,12 +100,12 @@ def pipeline_facts(pipe: Any) -> ModelInfo:
         identity=f"{type(pipe).__name__} {name}",
         size=SizeRule(side * scale, max(8, 2 * scale)),
         scale=scale,
-        prediction=_prediction(pipe.scheduler.config, type(pipe.scheduler).__name__),
-        **_defaults(family_of(type(pipe).__name__, denoiser.config, name)),
+        prediction=_prediction_of(pipe.scheduler.config, type(pipe.scheduler).__name__),
+        **_family_defaults(family_of(type(pipe).__name__, denoiser.config, name)),
     )
 
 
-def _defaults(family: Family | None) -> dict[str, Any]:
+def _family_defaults(family: Family | None) -> dict[str, Any]:
     """What a family says that ModelInfo tells; nothing of an unknown one."""
     if family is None:
         return {}
@@ -112,14 +114,14 @@ def _defaults(family: Family | None) -> dict[str, Any]:
     return said | ({"sampler": "auto"} if family.own_sampler else {})
 
 
-def _scale(vae: Mapping[str, Any]) -> int:
+def _latent_scale(vae: Mapping[str, Any]) -> int:
     """Pixels of a latent's side: 2 for each time that the VAE halves the picture."""
     if halvings := vae.get("temperal_downsample"):  # Qwen-Image's, made from a video's
         return int(2 ** len(halvings))
     return int(2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1))
 
 
-def _tuned(strength: Any, path: Path) -> tuple[tuple[float, float], ...]:
+def _parse_strengths(strength: Any, path: Path) -> tuple[tuple[float, float], ...]:
     """One strength, or pairs [face px, strength], as ModelInfo has them."""
     try:
         pairs = strength if isinstance(strength, list) else [[0, strength]]
@@ -134,7 +136,7 @@ def _tuned(strength: Any, path: Path) -> tuple[tuple[float, float], ...]:
     return table
 
 
-def _padding(given: Any, path: Path) -> Share:
+def _parse_padding(given: Any, path: Path) -> Share:
     try:
         return parse_length(given)
     except ValueError as error:
@@ -155,11 +157,11 @@ def read_own(folder: Path) -> Mapping[str, Any]:
 def read_prediction(folder: Path) -> str:
     """What the model predicts at each step: epsilon, v_prediction, sample, or flow."""
     path = folder / "scheduler" / "scheduler_config.json"
-    config = _json(path) if path.is_file() else {}
-    return _prediction(config, str(config.get("_class_name")))
+    config = _read_json(path) if path.is_file() else {}
+    return _prediction_of(config, str(config.get("_class_name")))
 
 
-def _prediction(config: Mapping[str, Any], kind: str) -> str:
+def _prediction_of(config: Mapping[str, Any], kind: str) -> str:
     return "flow" if kind.startswith("FlowMatch") else str(config.get("prediction_type", "epsilon"))
 
 
@@ -183,12 +185,12 @@ def identity(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _config(folder: Path, component: str) -> dict[str, Any]:
+def _read_config(folder: Path, component: str) -> dict[str, Any]:
     path = folder / component / "config.json"
-    return _json(path) if path.is_file() else {}
+    return _read_json(path) if path.is_file() else {}
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

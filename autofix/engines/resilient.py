@@ -97,21 +97,23 @@ class Resilient:
         Crops have one size and strength. Raises UsageError for settings or a model that cannot
         work at all.
         """
-        answers = self._painted(crops, recipe)
-        answers = self._mended(answers, crops, recipe)
-        return [_judged(answer) for answer in answers]
+        answers = self._inpaint_all(crops, recipe)
+        answers = self._retry_in_precision(answers, crops, recipe)
+        return [_or_failure(answer) for answer in answers]
 
-    def _mended(self, answers: list[Answer], crops: Sequence[Crop], recipe: Recipe) -> list[Answer]:
+    def _retry_in_precision(
+        self, answers: list[Answer], crops: Sequence[Crop], recipe: Recipe
+    ) -> list[Answer]:
         """The answers, those that higher precision may help replaced by what came of it."""
         before, helped = self._precision, ""
         for precision in PRECISIONS[PRECISIONS.index(before) + 1 :]:
-            poor = [n for n, answer in enumerate(answers) if _ailing(answer, precision)]
-            if not poor or self._in_vain >= IN_VAIN or not self._turn(precision):
+            poor = [n for n, answer in enumerate(answers) if _may_be_helped(answer, precision)]
+            if not poor or self._in_vain >= IN_VAIN or not self._set_precision(precision):
                 continue
-            reason = _reason(answers[poor[0]])
-            again = self._painted([crops[n] for n in poor], recipe)
+            reason = _failure_reason(answers[poor[0]])
+            again = self._inpaint_all([crops[n] for n in poor], recipe)
             for n, answer in zip(poor, again, strict=True):
-                if isinstance(answer, Patch) and not _fault(answer):
+                if isinstance(answer, Patch) and not _patch_fault(answer):
                     answers[n] = answer
                     before, helped = precision, reason
         if helped:
@@ -120,22 +122,22 @@ class Resilient:
         elif self._precision != before:
             self._in_vain += 1
         if self._precision != before:
-            self._turn(before)
+            self._set_precision(before)
         return answers
 
-    def _turn(self, precision: Precision) -> bool:
+    def _set_precision(self, precision: Precision) -> bool:
         """Let the engine compute in this precision, if it can and it makes a difference."""
         if not isinstance(self.engine, Adjustable) or not self.engine.with_precision(precision):
             return False
         self._precision = precision
-        self._free()
+        self._free_memory()
         return True
 
-    def _free(self) -> None:
+    def _free_memory(self) -> None:
         if not self._owns_memory:
             free()
 
-    def _painted(
+    def _inpaint_all(
         self, crops: Sequence[Crop], recipe: Recipe, *, alone: bool = False
     ) -> list[Answer]:
         """An answer a crop, in batches as large as there is memory for."""
@@ -144,7 +146,7 @@ class Resilient:
         while rest := crops[len(answers) :]:
             size_wh = rest[0].window.size_wh
             batch = rest[: self._limits.get(size_wh, len(rest))]
-            painted = self._attempt(batch, recipe, alone=alone)
+            painted = self._try_batch(batch, recipe, alone=alone)
             if painted is not None:
                 answers += painted
                 if halved:
@@ -154,7 +156,7 @@ class Resilient:
                     )
                 halved = False
                 continue
-            self._free()
+            self._free_memory()
             if len(batch) > 1:
                 self._limits[size_wh] = len(batch) // 2
                 halved = True
@@ -167,12 +169,12 @@ class Resilient:
         done = self.engine.step_down() if isinstance(self.engine, Adjustable) else ""
         if not done:
             return False
-        self._free()
+        self._free_memory()
         self._limits.clear()
         _log.warning("out of memory even with one at a time: %s", done)
         return True
 
-    def _attempt(
+    def _try_batch(
         self, batch: Sequence[Crop], recipe: Recipe, *, alone: bool
     ) -> list[Answer] | None:
         """An answer a crop; None where memory does not suffice.
@@ -194,13 +196,13 @@ class Resilient:
             _log.debug("a batch of %d failed", len(batch), exc_info=True)
             if out_of_memory(error):
                 return None
-            answer = _told(error)
+            answer = _as_engine_error(error)
         if alone or isinstance(answer, _HalfError):
             return [answer for _ in batch]
-        return [each for crop in batch for each in self._painted([crop], recipe, alone=True)]
+        return [each for crop in batch for each in self._inpaint_all([crop], recipe, alone=True)]
 
 
-def _told(error: Exception) -> EngineError:
+def _as_engine_error(error: Exception) -> EngineError:
     """The same as an EngineError without a traceback."""
     if isinstance(error, EngineError):
         problem, advice = error.problem, error.advice
@@ -221,25 +223,25 @@ def _no_memory(size_wh: tuple[int, int]) -> EngineError:
     )
 
 
-def _ailing(answer: Answer, precision: Precision) -> bool:
+def _may_be_helped(answer: Answer, precision: Precision) -> bool:
     """Whether this precision may help: the VAE's, against broken values alone."""
     if isinstance(answer, EngineError):
         return precision == "float32" and isinstance(answer, _HalfError)
-    return bool(_fault(answer))
+    return bool(_patch_fault(answer))
 
 
-def _judged(answer: Answer) -> Answer:
+def _or_failure(answer: Answer) -> Answer:
     """The answer; a failure where the patch holds no picture."""
-    if isinstance(answer, Patch) and (fault := _fault(answer)):
+    if isinstance(answer, Patch) and (fault := _patch_fault(answer)):
         return EngineError(fault, "try --dtype float32, another --vae or another --model")
     return answer
 
 
-def _reason(answer: Answer) -> str:
-    return answer.problem if isinstance(answer, EngineError) else _fault(answer)
+def _failure_reason(answer: Answer) -> str:
+    return answer.problem if isinstance(answer, EngineError) else _patch_fault(answer)
 
 
-def _fault(patch: Patch) -> str:
+def _patch_fault(patch: Patch) -> str:
     """What makes a patch no picture at all; empty where it is one."""
     if not np.isfinite(patch.pixels).all():
         return "the model's picture has values that are not numbers (NaN)"

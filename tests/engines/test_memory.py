@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderKLQwenImage, AutoencoderTiny
 
 from autofix.engines import memory
-from autofix.engines.devices import compile_denoiser, device_and_dtype, gains, quicken
+from autofix.engines.devices import changes_dtype, compile_denoiser, device_and_dtype, speed_up
 from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.engines.memory import fit, lighter, out_of_memory
 from autofix.engines.resilient import Adjustable, Resilient
@@ -210,7 +210,7 @@ def test_convolutions_are_channels_last_and_tf32_is_for_cuda_alone(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     for device, last, tf32 in (("mps", False, False), ("cpu", True, False), ("cuda:0", True, True)):
         pipe = SimpleNamespace(unet=torch.nn.Conv2d(4, 8, 3), vae=torch.nn.Conv3d(4, 8, 3))
-        quicken(pipe, device)
+        speed_up(pipe, device)
         assert pipe.unet.weight.is_contiguous(memory_format=torch.channels_last) == last
         assert pipe.vae.weight.is_contiguous()  # a video VAE's layers stay as they are
         assert (said, torch.backends.cudnn.allow_tf32) == (["high"] * tf32, tf32)
@@ -220,9 +220,9 @@ def test_a_higher_precision_is_a_gain_only_where_something_is_in_half(folders):
     settings = Recipe(device={"dtype": "float16"})
     engines = {kind: DiffusionEngine(folders[kind], settings) for kind in ("sd", "sdxl")}
     sd, sdxl = (engine.load().pipe for engine in engines.values())
-    assert [gains(sd, precision) for precision in ("vae", "float32")] == [True, True]
+    assert [changes_dtype(sd, precision) for precision in ("vae", "float32")] == [True, True]
     # SDXL's pipeline puts a VAE that says so into float32 by itself.
-    assert [gains(sdxl, precision) for precision in ("vae", "float32")] == [False, True]
+    assert [changes_dtype(sdxl, precision) for precision in ("vae", "float32")] == [False, True]
     assert engines["sd"].with_precision("vae")
     assert engines["sd"].load().pipe.vae.dtype == torch.float32
     assert engines["sd"].load().pipe.unet.dtype == torch.float16

@@ -37,7 +37,7 @@ def tokenizer(*, pad: str | None = None) -> Any:
     """CLIP's tokenizer; OpenCLIP's pads with "!" where OpenAI's pads with the end of text."""
     from transformers import CLIPTokenizer
 
-    words, merges = _vocabulary()
+    words, merges = _read_vocabulary()
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder, "vocab.json"), Path(folder, "merges.txt")
         files[0].write_text(json.dumps(words), encoding="utf-8")
@@ -51,7 +51,7 @@ def tokenizer(*, pad: str | None = None) -> Any:
 
 
 @functools.cache
-def _vocabulary() -> tuple[dict[str, int], list[str]]:
+def _read_vocabulary() -> tuple[dict[str, int], list[str]]:
     """Words with their numbers, and merges: bytes, bytes that end a word, merged pairs, two marks.
 
     The bytes stand in GPT-2's order: those that print first, the others as letters above them.

@@ -19,54 +19,54 @@ HEAD = 64
 def unet_config(unet: Header, family: str) -> dict[str, Any]:
     """What a denoiser's shapes say, as UNet2DConditionModel takes it. Raises ModelError."""
     blocks: list[list[tuple[int, int]]] = [[]]
-    for number in range(1, _count(unet, r"input_blocks\.(\d+)\.")):
+    for number in range(1, _count_blocks(unet, r"input_blocks\.(\d+)\.")):
         at = f"input_blocks.{number}"
         if f"{at}.0.op.weight" in unet:
             blocks.append([])
             continue
-        channels = _shape(unet, f"{at}.0.out_layers.3.weight")[0]
-        blocks[-1].append((channels, _depth(unet, f"{at}.1")))
+        channels = _shape_of(unet, f"{at}.0.out_layers.3.weight")[0]
+        blocks[-1].append((channels, _transformer_depth(unet, f"{at}.1")))
     layers = {len(block) for block in blocks}
     if len(layers) != 1 or any(len(set(block)) != 1 for block in blocks):
-        raise _unlike()
+        raise _unlike_error()
     widths = [block[0][0] for block in blocks]
     depths = [block[0][1] for block in blocks]
     # The middle is as deep as the last block; where that has no attention, it is told here.
-    middle = depths[-1] or _depth(unet, "middle_block.1") or 1
+    middle = depths[-1] or _transformer_depth(unet, "middle_block.1") or 1
     each_up = [deep for deep in depths[::-1] for _ in range(len(blocks[0]) + 1)]
-    ups = [_depth(unet, f"output_blocks.{number}.1") for number in range(len(each_up))]
-    if ups != each_up or _depth(unet, "middle_block.1") != middle:
-        raise _unlike()
-    projection = _first(unet, r"transformer_blocks\.0\.attn2\.to_k\.weight")
+    ups = [_transformer_depth(unet, f"output_blocks.{number}.1") for number in range(len(each_up))]
+    if ups != each_up or _transformer_depth(unet, "middle_block.1") != middle:
+        raise _unlike_error()
+    projection = _first_key(unet, r"transformer_blocks\.0\.attn2\.to_k\.weight")
     config: dict[str, Any] = {
-        "in_channels": _shape(unet, "input_blocks.0.0.weight")[1],
-        "out_channels": _shape(unet, "out.2.weight")[0],
+        "in_channels": _shape_of(unet, "input_blocks.0.0.weight")[1],
+        "out_channels": _shape_of(unet, "out.2.weight")[0],
         "block_out_channels": widths,
         "layers_per_block": layers.pop(),
         "down_block_types": [("CrossAttn" if deep else "") + "DownBlock2D" for deep in depths],
         "up_block_types": [("CrossAttn" if deep else "") + "UpBlock2D" for deep in depths[::-1]],
         "transformer_layers_per_block": [*(deep or 1 for deep in depths[:-1]), middle],
         "cross_attention_dim": projection[1],
-        "use_linear_projection": len(_first(unet, r"\.1\.proj_in\.weight")) == 2,
+        "use_linear_projection": len(_first_key(unet, r"\.1\.proj_in\.weight")) == 2,
     }
     if family != "sd1":
         config["attention_head_dim"] = [max(1, width // HEAD) for width in widths]
     if "label_emb.0.0.weight" in unet:
-        config["projection_class_embeddings_input_dim"] = _shape(unet, "label_emb.0.0.weight")[1]
+        config["projection_class_embeddings_input_dim"] = _shape_of(unet, "label_emb.0.0.weight")[1]
     return config
 
 
 def vae_config(vae: Header) -> dict[str, Any]:
     """What a VAE's shapes say, as AutoencoderKL takes it. Raises ModelError."""
-    count = _count(vae, r"encoder\.down\.(\d+)\.")
-    layers = _count(vae, r"encoder\.down\.0\.block\.(\d+)\.")
+    count = _count_blocks(vae, r"encoder\.down\.(\d+)\.")
+    layers = _count_blocks(vae, r"encoder\.down\.0\.block\.(\d+)\.")
     last = f"block.{layers - 1}.conv2.weight"
     return {
-        "block_out_channels": [_shape(vae, f"encoder.down.{n}.{last}")[0] for n in range(count)],
+        "block_out_channels": [_shape_of(vae, f"encoder.down.{n}.{last}")[0] for n in range(count)],
         "down_block_types": ["DownEncoderBlock2D"] * count,
         "up_block_types": ["UpDecoderBlock2D"] * count,
         "layers_per_block": layers,
-        "latent_channels": _shape(vae, "decoder.conv_in.weight")[1],
+        "latent_channels": _shape_of(vae, "decoder.conv_in.weight")[1],
     }
 
 
@@ -75,37 +75,37 @@ def clip_config(clip: Header, projection: Sequence[int] = ()) -> dict[str, Any]:
 
     `projection` is the shape of its text projection, where it has one.
     """
-    vocabulary, width = _shape(clip, "embeddings.token_embedding.weight")
+    vocabulary, width = _shape_of(clip, "embeddings.token_embedding.weight")
     config = {
         "vocab_size": vocabulary,
         "hidden_size": width,
-        "intermediate_size": _shape(clip, "encoder.layers.0.mlp.fc1.weight")[0],
-        "num_hidden_layers": _count(clip, r"encoder\.layers\.(\d+)\."),
+        "intermediate_size": _shape_of(clip, "encoder.layers.0.mlp.fc1.weight")[0],
+        "num_hidden_layers": _count_blocks(clip, r"encoder\.layers\.(\d+)\."),
         "num_attention_heads": max(1, width // HEAD),
-        "max_position_embeddings": _shape(clip, "embeddings.position_embedding.weight")[0],
+        "max_position_embeddings": _shape_of(clip, "embeddings.position_embedding.weight")[0],
     }
     return config | ({"projection_dim": projection[0]} if projection else {})
 
 
-def _unlike() -> ModelError:
+def _unlike_error() -> ModelError:
     return ModelError(
         "its denoiser is not built like those of its family: its blocks are of unlike depths",
         "take another checkpoint, or its diffusers folder",
     )
 
 
-def _depth(unet: Header, at: str) -> int:
+def _transformer_depth(unet: Header, at: str) -> int:
     """How many transformer blocks are at a place; 0 where there is no attention."""
-    return _count(unet, re.escape(f"{at}.transformer_blocks.") + r"(\d+)\.")
+    return _count_blocks(unet, re.escape(f"{at}.transformer_blocks.") + r"(\d+)\.")
 
 
-def _count(header: Header, pattern: str) -> int:
+def _count_blocks(header: Header, pattern: str) -> int:
     """How many there are of what the pattern's group numbers from 0."""
     found = (re.match(pattern, key) for key in header.shapes)
     return max((int(match[1]) for match in found if match), default=-1) + 1
 
 
-def _shape(header: Header, key: str) -> tuple[int, ...]:
+def _shape_of(header: Header, key: str) -> tuple[int, ...]:
     try:
         return header.shapes[key]
     except KeyError:
@@ -114,7 +114,7 @@ def _shape(header: Header, key: str) -> tuple[int, ...]:
         ) from None
 
 
-def _first(header: Header, pattern: str) -> tuple[int, ...]:
+def _first_key(header: Header, pattern: str) -> tuple[int, ...]:
     """The shape of any key in which the pattern is found."""
     for key, shape in header.shapes.items():
         if re.search(pattern, key):

@@ -103,7 +103,7 @@ def sniff(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
     if not (unet.starts("input_blocks.") and "input_blocks.0.0.weight" in unet):
         raise not_a_checkpoint(path, header)
     channels = unet.shapes["input_blocks.0.0.weight"][1]
-    family = _family(path, header, unet)
+    family = _family_of(path, header, unet)
     if channels not in (4, 9):
         kind = {5: "a depth model", 7: "an x4 upscaling model", 8: "an editing (pix2pix) model"}
         raise ModelError(
@@ -111,20 +111,20 @@ def sniff(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
             f"{channels} input channels",
             "take a common checkpoint (4 channels) or an inpainting one (9)",
         )
-    prediction = _prediction(path, header, family, channels)
+    prediction = _prediction_of(path, header, family, channels)
     large = family == "sd2" and prediction == "v_prediction"
     return Checkpoint(
         family=family,
         header=header,
         channels=channels,
         prediction=prediction,
-        native=_resolution(header) or (768 if large else FAMILIES[family].native),
+        native=_native_resolution(header) or (768 if large else FAMILIES[family].native),
         has_vae=any(f"{prefix}decoder.conv_in.weight" in header for prefix in VAES),
         zero_snr="ztsnr" in header,
     )
 
 
-def _family(path: Path, header: Header, unet: Header) -> str:
+def _family_of(path: Path, header: Header, unet: Header) -> str:
     """sd1, sd2 or sdxl, by the text encoders. Raises ModelError."""
     if "edm_mean" in header:
         raise ModelError(
@@ -148,7 +148,7 @@ def _family(path: Path, header: Header, unet: Header) -> str:
     )
 
 
-def _prediction(path: Path, header: Header, family: str, channels: int) -> str:
+def _prediction_of(path: Path, header: Header, family: str, channels: int) -> str:
     """What it predicts, epsilon or v_prediction, as the file, its .yaml, or its weights tell."""
     if "v_pred" in header:
         return "v_prediction"
@@ -180,7 +180,7 @@ def _looks_like_v(path: Path) -> bool:
         return float(file.get_tensor(key).float().std(unbiased=False)) > 0.09
 
 
-def _resolution(header: Header) -> int | None:
+def _native_resolution(header: Header) -> int | None:
     """The side that the file's maker states, px."""
     stated = re.fullmatch(r"(\d{3,4})x(\d{3,4})", header.metadata.get("modelspec.resolution", ""))
     return min(map(int, stated.groups())) if stated else None

@@ -35,10 +35,10 @@ def load_checkpoint(
     try:
         read = tensor_reader(path, trust_pickle=trust_pickle)
         # The largest part first: while it is converted, it is in memory twice.
-        parts = {"unet": _unet(found, read, dtype), "scheduler": _scheduler(found)}
-        parts["vae"] = _vae(found, read, dtype) if own_vae else _empty_vae(found, dtype)
-        parts |= _encoders(found, read, dtype)
-        return _pipeline(found, parts)
+        parts = {"unet": _load_unet(found, read, dtype), "scheduler": _build_scheduler(found)}
+        parts["vae"] = _load_vae(found, read, dtype) if own_vae else _empty_vae(found, dtype)
+        parts |= _load_encoders(found, read, dtype)
+        return _build_pipeline(found, parts)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"{path.name!r} ({found.title}) cannot be loaded: {error}",
@@ -50,7 +50,7 @@ def load_checkpoint(
         ) from error
 
 
-def _pipeline(found: Checkpoint, parts: dict[str, Any]) -> Any:
+def _build_pipeline(found: Checkpoint, parts: dict[str, Any]) -> Any:
     from diffusers import StableDiffusionInpaintPipeline, StableDiffusionXLInpaintPipeline
 
     if found.family == "sdxl":
@@ -60,7 +60,7 @@ def _pipeline(found: Checkpoint, parts: dict[str, Any]) -> Any:
     )
 
 
-def _unet(found: Checkpoint, read: Read, dtype: Any) -> Any:
+def _load_unet(found: Checkpoint, read: Read, dtype: Any) -> Any:
     from diffusers import UNet2DConditionModel
 
     config = unet_config(found.header.under(UNET), found.family)
@@ -69,15 +69,15 @@ def _unet(found: Checkpoint, read: Read, dtype: Any) -> Any:
         # Six numbers (sizes and crop) are embedded beside the pooled prompt.
         width = config["projection_class_embeddings_input_dim"] - pooled
         config["addition_time_embed_dim"] = width // 6
-    return _model(UNet2DConditionModel, read(UNET), found, "unet", dtype, config)
+    return _fill_model(UNet2DConditionModel, read(UNET), found, "unet", dtype, config)
 
 
-def _vae(found: Checkpoint, read: Read, dtype: Any) -> Any:
+def _load_vae(found: Checkpoint, read: Read, dtype: Any) -> Any:
     from diffusers import AutoencoderKL
 
     prefix = next(each for each in VAES if f"{each}decoder.conv_in.weight" in found.header)
     config = vae_config(found.header.under(prefix))
-    return _model(AutoencoderKL, read(prefix), found, "vae", dtype, config)
+    return _fill_model(AutoencoderKL, read(prefix), found, "vae", dtype, config)
 
 
 def _empty_vae(found: Checkpoint, dtype: Any) -> Any:
@@ -90,7 +90,7 @@ def _empty_vae(found: Checkpoint, dtype: Any) -> Any:
         return AutoencoderKL.from_config(config).to(dtype)
 
 
-def _model(
+def _fill_model(
     kind: Any,
     own: dict[str, Any],
     found: Checkpoint,
@@ -110,7 +110,7 @@ def _model(
         ) from error
 
 
-def _encoders(found: Checkpoint, read: Read, dtype: Any) -> dict[str, Any]:
+def _load_encoders(found: Checkpoint, read: Read, dtype: Any) -> dict[str, Any]:
     """Text encoders and tokenizers by the pipeline's names for them."""
     configs = {
         name: CONFIGS / found.family / name / "config.json"
@@ -135,7 +135,7 @@ def _encoders(found: Checkpoint, read: Read, dtype: Any) -> dict[str, Any]:
     }
 
 
-def _scheduler(found: Checkpoint) -> Any:
+def _build_scheduler(found: Checkpoint) -> Any:
     """The family's scheduler, with what the file says of prediction and noise."""
     import diffusers
 

@@ -76,7 +76,7 @@ def read_header(path: Path, *, trust_pickle: bool = False) -> Header:
     """
     check_kind(path, trust_pickle=trust_pickle)
     if path.suffix.lower() != SAFE:
-        tensors = _unpickled(path, "meta")
+        tensors = _read_pickle(path, "meta")
         return Header({key: tuple(value.shape) for key, value in tensors.items()}, {})
     broken = ModelError(
         f"{path.name!r} is no whole safetensors file", "download it again; its download was cut off"
@@ -109,7 +109,7 @@ def tensor_reader(path: Path, *, trust_pickle: bool = False) -> Callable[[str], 
     """
     check_kind(path, trust_pickle=trust_pickle)
     if path.suffix.lower() != SAFE:
-        whole = _unpickled(path, "cpu")
+        whole = _read_pickle(path, "cpu")
         return lambda prefix: {key: each for key, each in whole.items() if key.startswith(prefix)}
     from safetensors import SafetensorError, safe_open
 
@@ -126,7 +126,7 @@ def tensor_reader(path: Path, *, trust_pickle: bool = False) -> Callable[[str], 
     return read
 
 
-def _unpickled(path: Path, device: str) -> dict[str, Any]:
+def _read_pickle(path: Path, device: str) -> dict[str, Any]:
     """A trusted pickle's tensors: through torch's allow-list where that is enough."""
     import torch
 

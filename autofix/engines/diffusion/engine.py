@@ -10,7 +10,13 @@ from typing import Any
 
 from autofix.engines.base import LOADING, ModelInfo
 from autofix.engines.checkpoints.families import sniff
-from autofix.engines.devices import PRECISIONS, Precision, device_and_dtype, gains, settle
+from autofix.engines.devices import (
+    PRECISIONS,
+    Precision,
+    changes_dtype,
+    device_and_dtype,
+    place_pipeline,
+)
 from autofix.engines.diffusion.control import ControlNets
 from autofix.engines.diffusion.guidance import check_guidance
 from autofix.engines.diffusion.load import find_vae, inpainting_of, load_pipeline, with_vae
@@ -19,9 +25,9 @@ from autofix.engines.diffusion.lora_tags import check_loras
 from autofix.engines.locate import Source
 from autofix.engines.memory import in_words, lighter
 from autofix.engines.model_info import (
-    checkpoint_facts,
-    pipeline_facts,
-    read_facts,
+    checkpoint_info,
+    pipeline_info,
+    read_folder_info,
     read_index,
     read_own,
 )
@@ -53,11 +59,11 @@ class DiffusionEngine:
         own: Mapping[str, Any]
         if source.kind == "checkpoint":
             found = sniff(source.path, trust_pickle=recipe.model.trust_pickle)
-            info, self._has_unet = checkpoint_facts(source.path, found), True
+            info, self._has_unet = checkpoint_info(source.path, found), True
             own = {"sampler": info.sampler}
         else:
             self._has_unet = "unet" in read_index(source.path)
-            info, own = read_facts(source.path, source.name), read_own(source.path)
+            info, own = read_folder_info(source.path, source.name), read_own(source.path)
         self._set_up(with_vae(info, self._vae), own, recipe)
 
     def _set_up(self, info: ModelInfo, own: Mapping[str, Any], recipe: Recipe) -> None:
@@ -108,7 +114,9 @@ class DiffusionEngine:
                 recipe = recipe.with_values("device", dtype="float32")
             with LOADING:
                 pipe = load_pipeline(self.source, recipe, self._vae)
-            self._vram = settle(pipe, recipe.device, vram=self._vram, precision=self._precision)
+            self._vram = place_pipeline(
+                pipe, recipe.device, vram=self._vram, precision=self._precision
+            )
             self.model = LoadedModel(
                 pipe,
                 self.info,
@@ -121,7 +129,7 @@ class DiffusionEngine:
     def with_precision(self, precision: Precision) -> bool:
         """See `Adjustable`. The weights are loaded again, so that half has cost them nothing."""
         higher = PRECISIONS.index(precision) > PRECISIONS.index(self._precision)
-        useless = self.model is not None and not gains(self.model.pipe, precision)
+        useless = self.model is not None and not changes_dtype(self.model.pipe, precision)
         if precision == self._precision or (higher and useless):
             return False
         self._precision = precision
@@ -196,7 +204,7 @@ class PipelineEngine(DiffusionEngine):
         self._given = pipe
         self._parts: list[Any] = []
         self._has_unet = hasattr(pipe, "unet")
-        self._set_up(pipeline_facts(pipe), {}, recipe)
+        self._set_up(pipeline_info(pipe), {}, recipe)
         self.load()
 
     def with_precision(self, precision: Precision) -> bool:

@@ -54,7 +54,7 @@ def to_template(crop: Crop) -> Affine | None:
 
 def aligned(crop: Crop) -> Values:
     """The crop's face in its place in the template, 512 x 512 x 3."""
-    return _warped(_values(crop), to_template(crop), (SIDE, SIDE))
+    return _warp(_crop_values(crop), to_template(crop), (SIDE, SIDE))
 
 
 def laid_back(restored: Values, crop: Crop, visibility: float) -> Values:
@@ -62,18 +62,18 @@ def laid_back(restored: Values, crop: Crop, visibility: float) -> Values:
 
     `visibility`, 0 to 1, is how much of that shows.
     """
-    under, size_wh, shown = _values(crop), crop.window.size_wh, to_template(crop)
-    back = _inverse(shown) if shown else None
+    under, size_wh, shown = _crop_values(crop), crop.window.size_wh, to_template(crop)
+    back = _invert_affine(shown) if shown else None
     part: Values | np.float32 = np.float32(visibility)
     if back:
         ramp = np.minimum(np.arange(SIDE), np.arange(SIDE)[::-1]).clip(0, RIM) / np.float32(RIM)
         fade = np.minimum(ramp[:, None], ramp[None]).astype(np.float32)
-        part = part * _warped(fade, back, size_wh, outside=False)[..., None].clip(0, 1)
-    laid: Values = under + part * (_warped(restored, back, size_wh) - under)
+        part = part * _warp(fade, back, size_wh, outside=False)[..., None].clip(0, 1)
+    laid: Values = under + part * (_warp(restored, back, size_wh) - under)
     return laid
 
 
-def _warped(
+def _warp(
     values: Values, shown: Affine | None, size_wh: tuple[int, int], *, outside: bool = True
 ) -> Values:
     """Values at another size, moved by a map between pixel edges, or scaled where there is none.
@@ -99,12 +99,12 @@ def _warped(
     return warped
 
 
-def _inverse(affine: Affine) -> Affine:
+def _invert_affine(affine: Affine) -> Affine:
     """The map back."""
     a, b, c, d, e, f = affine
     size = a * e - b * d
     return e / size, -b / size, (b * f - c * e) / size, -d / size, a / size, (c * d - a * f) / size
 
 
-def _values(crop: Crop) -> Values:
+def _crop_values(crop: Crop) -> Values:
     return crop.pixels.astype(np.float32) / np.float32(255)

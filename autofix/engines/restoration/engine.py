@@ -41,7 +41,7 @@ def is_restoration(path: Path) -> bool:
 
     No weight is read and nothing is unpickled. Whether a pickle may be loaded is another question.
     """
-    return _architecture(path) is not None
+    return _architecture_of(path) is not None
 
 
 class RestorationEngine:
@@ -53,7 +53,7 @@ class RestorationEngine:
     """
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
-        architecture = _architecture(path)
+        architecture = _architecture_of(path)
         if architecture is None:
             raise ModelError(
                 f"{str(path)!r} is no face-restoration network",
@@ -88,8 +88,8 @@ class RestorationEngine:
     def inpaint(self, crops: Sequence[Crop], recipe: Recipe) -> list[Patch]:
         """See `Engine.inpaint`. Raises ModelError where the weights cannot be loaded."""
         if self._model is None:
-            self._model = self._opened()
-        restored = self._restored(np.stack([aligned(crop) for crop in crops]), recipe)
+            self._model = self._open_model()
+        restored = self._restore_batch(np.stack([aligned(crop) for crop in crops]), recipe)
         return [
             Patch(
                 crop,
@@ -104,7 +104,7 @@ class RestorationEngine:
         """Drop the weights; a later inpaint would load them again."""
         self._model = None
 
-    def _opened(self) -> Any:
+    def _open_model(self) -> Any:
         import torch
 
         opened = open_file(
@@ -118,7 +118,7 @@ class RestorationEngine:
         # where they were trained on -1 to 1, and takes one picture at a time.
         return opened.model.to(self._device, getattr(torch, self._dtype))
 
-    def _restored(self, seen: Values, recipe: Recipe) -> Values:
+    def _restore_batch(self, seen: Values, recipe: Recipe) -> Values:
         """B x 512 x 512 x 3, 0 to 1, as one batch."""
         import torch
 
@@ -141,7 +141,7 @@ class RestorationEngine:
         return values
 
 
-def _architecture(path: Path) -> str | None:
+def _architecture_of(path: Path) -> str | None:
     """Which of the networks a file holds, if any."""
     names = names_in(path)
     for prefix in ("", "module.", "netG."):

@@ -81,21 +81,21 @@ def names_in(path: Path) -> set[str]:
         if path.suffix.lower() == ".safetensors":
             with safe_open(path, framework="numpy") as file:
                 return set(file.keys())
-        return _pickled(path) if path.suffix.lower() == ".pth" else set()
+        return _read_pickled(path) if path.suffix.lower() == ".pth" else set()
     except (OSError, ValueError, LookupError, zipfile.BadZipFile, SafetensorError):
         return set()
 
 
-def _pickled(path: Path) -> set[str]:
+def _read_pickled(path: Path) -> set[str]:
     """The strings in a file of torch.save: the pickle's opcodes are read, none is carried out."""
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):  # torch's older kind: three short pickles and the names
             file.seek(0)
-            return {arg for _ in range(4) for arg in _strings(file)}
+            return {arg for _ in range(4) for arg in _pickle_strings(file)}
         with zipfile.ZipFile(file) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
-            return {arg for name in pickles[:1] for arg in _strings(archive.open(name))}
+            return {arg for name in pickles[:1] for arg in _pickle_strings(archive.open(name))}
 
 
-def _strings(pickled: IO[bytes]) -> Iterator[str]:
+def _pickle_strings(pickled: IO[bytes]) -> Iterator[str]:
     return (arg for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str))

@@ -39,7 +39,7 @@ class Upscaler:
         import torch
 
         if self._model is None:
-            self._model = _loaded(self.path, self.device)
+            self._model = _load_model(self.path, self.device)
         seen = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
         try:
             with torch.inference_mode():
@@ -58,7 +58,7 @@ class Upscaler:
         self._model = None
 
 
-def _loaded(path: Path, device: str) -> Any:
+def _load_model(path: Path, device: str) -> Any:
     """The model on its device: in half precision on a GPU, where it can."""
     model = open_file(
         path,

@@ -9,7 +9,7 @@ import torch
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.inputs import fill_masked, latent_mask, pipeline_inputs
-from autofix.engines.model_info import identity, read_facts
+from autofix.engines.model_info import identity, read_folder_info
 from autofix.errors import EngineError, ModelError, RecipeError
 from autofix.settings.model_sections import Device
 from autofix.settings.recipe import Recipe
@@ -99,12 +99,12 @@ def test_every_sampler_runs(folders, name):
 
 
 def test_facts_are_read_without_loading_weights(folders):
-    facts = read_facts(folders["sd"])
+    facts = read_folder_info(folders["sd"])
     assert (facts.name, facts.size.native, facts.size.multiple) == ("sd", 64, 16)
     assert (facts.tuned, facts.steps, facts.sampler) == (((0.0, 0.4),), 28, "DPM++ 2M Karras")
     assert facts.reads_prompt
     assert facts.paints("anything")
-    own = read_facts(folders["promptless"])
+    own = read_folder_info(folders["promptless"])
     assert (own.name, own.size.native, own.steps, own.tuned) == ("tiny", 64, 6, ((0.0, 0.5),))
     assert not own.reads_prompt
     assert own.paints("anime_Face")
@@ -119,10 +119,10 @@ def test_a_padding_that_is_none_is_refused_with_its_file(folders, tmp_path, said
     own = folder / "autofix.toml"
     text = own.read_text()
     own.write_text(text + 'padding = "8%"\n')
-    assert read_facts(folder).padding == Share(0.08, True)
+    assert read_folder_info(folder).padding == Share(0.08, True)
     own.write_text(text + f"padding = {said}\n")
     with pytest.raises(ModelError) as refused:
-        read_facts(folder)
+        read_folder_info(folder)
     assert advice in str(refused.value)
     assert "autofix.toml" in str(refused.value)
 

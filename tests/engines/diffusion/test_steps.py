@@ -9,7 +9,7 @@ from diffusers import PNDMScheduler, StableDiffusionInpaintPipeline
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.samplers import make_scheduler
 from autofix.engines.diffusion.steps import Plan, apply_step_plan, make_plan, plan_of
-from autofix.engines.model_info import read_facts
+from autofix.engines.model_info import read_folder_info
 from autofix.settings.model_sections import Sampling
 from tests.engines import tiny
 from tests.engines.face_crops import face_crop
@@ -75,8 +75,8 @@ def test_strengths_that_mean_the_same_have_equal_plans():
 
 def test_a_model_says_how_its_strengths_are_counted(folders):
     """One that is shown the whole crop was tuned by diffusers' count, unless it says otherwise."""
-    assert read_facts(folders["sd"]).step_count == "a1111"
-    own = read_facts(folders["promptless"])
+    assert read_folder_info(folders["sd"]).step_count == "a1111"
+    own = read_folder_info(folders["promptless"])
     assert own.step_count == "diffusers"
     assert plan_of(0.5, Sampling(), own) == Plan(6, 3)
     assert plan_of(0.5, Sampling(step_count="a1111"), own) == Plan(6, 4)
@@ -86,7 +86,7 @@ def test_a_model_s_own_file_has_the_last_word(tmp_path):
     folder = tiny.promptless(tmp_path / "model")
     with (folder / "autofix.toml").open("a") as file:
         file.write('step_count = "exact"\n')
-    assert plan_of(0.5, Sampling(), read_facts(folder)) == Plan(12, 6)
+    assert plan_of(0.5, Sampling(), read_folder_info(folder)) == Plan(12, 6)
 
 
 @pytest.mark.parametrize(
