@@ -13,7 +13,7 @@ from detectors.mp_hand import MediapipeHands
 from detectors.scripted import ScriptedDetector
 from detectors.settings import DEFAULTS
 from detectors.settings import DetectorSettings as DetectorSettings
-from detectors.yolo import YoloDetector
+from detectors.yolo.detector import YoloDetector
 
 KINDS: dict[str, Callable[[Path, DetectorSettings], Detector]] = {
     "mediapipe-face": MediapipeFaces,

@@ -12,7 +12,7 @@ from autofix.settings.region_sections import Choose, CropSection, Mask
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, crop_window, unfit_reason, working_size
 from autofix.stages.mask import mask, merge
-from detectors.yolo import outline
+from detectors.yolo.detector import outline
 from tests.build import detection, picture, region
 
 SMALL, FACE, LARGE = (5, 5, 9, 9), (100, 100, 200, 200), (250, 60, 390, 180)

@@ -106,7 +106,7 @@ def test_every_module_has_its_layer():
     [
         (["weights"], ["weights", "autofix.pipeline.toolbox", "autofix.cli"]),
         (["diffusers", "transformers"], ["autofix.engines"]),
-        (["ultralytics"], ["detectors.yolo", "detectors.yolo_build"]),
+        (["ultralytics"], ["detectors.yolo"]),
         (["spandrel", "spandrel_extra_arches"], ["autofix.engines.restoration.spandrel_files"]),
         (["mediapipe"], ["detectors.mp_task", "detectors.mp_windows"]),
         (["huggingface_hub"], ["autofix.engines.hub", "weights"]),

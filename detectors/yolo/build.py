@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from detectors.isolation import patched
-from detectors.yolo_checkpoint import MODULES, CheckpointError, Layer, YoloCheckpoint
+from detectors.yolo.checkpoint import MODULES, CheckpointError, Layer, YoloCheckpoint
 
 MODELS = {
     "DetectionModel": ("DetectionModel", "detect"),

@@ -21,12 +21,12 @@ from detectors.base import Closing, Pixels, check_pictures
 from detectors.detection import Detection, Point, in_order
 from detectors.errors import DetectorError
 from detectors.isolation import patched, process_untouched
-from detectors.onnx_export import OnnxHeader, failures, read_header
 from detectors.overlap import suppress
 from detectors.settings import DEFAULTS, DetectorSettings
 from detectors.tiling import Window, is_cut, tiles
-from detectors.yolo_build import OTHER_TASKS, build_model
-from detectors.yolo_checkpoint import CheckpointError, read_checkpoint
+from detectors.yolo.build import OTHER_TASKS, build_model
+from detectors.yolo.checkpoint import CheckpointError, read_checkpoint
+from detectors.yolo.onnx_export import OnnxHeader, failures, read_header
 
 CONFIDENCE = 0.3  # ADetailer's
 IOU, IMAGE_SIZE = 0.7, 640  # ultralytics' own

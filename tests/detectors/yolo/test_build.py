@@ -9,9 +9,9 @@ import pytest
 
 from detectors.errors import DetectorError
 from detectors.settings import DetectorSettings
-from detectors.yolo import YoloDetector
-from detectors.yolo_build import build_model, check_config
-from detectors.yolo_checkpoint import Layer, read_checkpoint
+from detectors.yolo.build import build_model, check_config
+from detectors.yolo.checkpoint import Layer, read_checkpoint
+from detectors.yolo.detector import YoloDetector
 from tests.detectors.photos import photo
 from tests.detectors.yolo_kinds import KINDS
 

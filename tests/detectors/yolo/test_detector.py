@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from detectors.errors import DetectorError
-from detectors.onnx_export import failures
 from detectors.overlap import iou
 from detectors.settings import DetectorSettings
-from detectors.yolo import YoloDetector, outline
+from detectors.yolo.detector import YoloDetector, outline
+from detectors.yolo.onnx_export import failures
 from tests.detectors.shapes import LABELS, draw
 
 CPU = DetectorSettings(device="cpu")

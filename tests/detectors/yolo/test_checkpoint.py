@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from detectors.errors import DetectorError
-from detectors.yolo_checkpoint import read_checkpoint
+from detectors.yolo.checkpoint import read_checkpoint
 from tests.pickles import built, called, dict_of, named, text, tuple_of, write_checkpoint
 from tests.watched import run_watched
 
@@ -191,7 +191,7 @@ def test_none_of_them_runs_fetches_or_writes_anything(tmp_path):
 from pathlib import Path
 from detectors.errors import DetectorError
 from detectors.settings import DetectorSettings
-from detectors.yolo import YoloDetector
+from detectors.yolo.detector import YoloDetector
 for number in range({len(ATTACKS)}):
     try:
         YoloDetector(Path({str(folder)!r}, f"{{number}}.pt"), DetectorSettings(device="cpu"))

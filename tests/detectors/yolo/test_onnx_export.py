@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detectors.errors import DetectorError
-from detectors.onnx_export import OnnxHeader, read_header
+from detectors.yolo.onnx_export import OnnxHeader, read_header
 
 
 def write_model(path, **said):

@@ -1,0 +1,1 @@
+"""YOLO detectors: .pt by ultralytics, .onnx by onnxruntime."""
