@@ -5,7 +5,7 @@ The public names, loaded when first used; `import autofix` itself loads nothing 
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,28 @@ if TYPE_CHECKING:
 # Read when onnxruntime or huggingface_hub is imported, by whichever library: they report to nobody.
 for _telemetry in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
     os.environ.setdefault(_telemetry, "1")
+
+
+def _refuse_foreign_package(name: str) -> None:
+    """Raises ImportError where a package that Python finds is not the one that came with autofix.
+
+    It is not imported for that.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        raise ImportError(f"the package {name} is missing: install autofix again")
+    get_source = getattr(spec.loader, "get_source", lambda name: "")
+    source: str | None = get_source(name)
+    if source is not None and 'DISTRIBUTION = "autofix"' not in source:
+        where = spec.origin or [*(spec.submodule_search_locations or ())]
+        raise ImportError(
+            f"{name} of another distribution is in the way: pip uninstall {name}, then install "
+            f"autofix again (it is {where})"
+        )
+
+
+for _package in ("detectors", "weights"):
+    _refuse_foreign_package(_package)
 
 _HOMES = {
     "AutofixError": "autofix.errors",

@@ -10,5 +10,8 @@ from __future__ import annotations
 
 import os
 
+DISTRIBUTION = "autofix"
+"""`import autofix` looks for this line: another distribution's package may have the same name."""
+
 # onnxruntime reads this when it is imported, by whichever library: it then reports to nobody.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -33,6 +33,9 @@ MediaPipe task (the others) load -> the Debian packages that hold them."""
 NEEDED = ("cv2", "mediapipe", "torch")
 """Modules that every run imports, the quickest to fail first."""
 
+OWN_PACKAGES = ("autofix", "detectors", "weights")
+"""What autofix installs."""
+
 PACKAGES = ("torch", "diffusers", "transformers", "ultralytics", "mediapipe", "pillow", "numpy")
 """Whose versions are printed."""
 
@@ -49,12 +52,24 @@ def command(model: str | None, revision: str | None, trust_pickle: bool) -> int:
         f"autofix {importlib.metadata.version('autofix')}, Python {platform.python_version()}"
     )
     click.echo("  ".join(_package_versions()))
+    problems = list(foreign_package_problems())
     unusable = next(filter(None, map(_import_problem, NEEDED)), None)
-    problems = list(_find_problems(changes)) if unusable is None else [unusable]
+    problems += _find_problems(changes) if unusable is None else [unusable]
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)
     click.echo("a run would work" if not problems else "a run would not work")
     return 2 if problems else 0
+
+
+def foreign_package_problems() -> Iterator[str]:
+    """Tell which distributions have installed files into autofix's own packages."""
+    owners = importlib.metadata.packages_distributions()
+    for package in OWN_PACKAGES:
+        for owner in sorted({*owners.get(package, ())} - {"autofix"}):
+            yield (
+                f"{package} of another distribution is in the way: pip uninstall {owner}, then "
+                "install autofix again"
+            )
 
 
 def missing_library(error: Exception) -> str | None:

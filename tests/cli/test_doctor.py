@@ -146,6 +146,19 @@ def test_a_module_that_is_missing_is_named(autofix, monkeypatch):
     assert "problem: mediapipe cannot be imported" in asked.err
 
 
+@pytest.mark.parametrize("package", ["detectors", "weights"])
+def test_package_of_another_distribution_is_named(autofix, tmp_path, monkeypatch, package):
+    files = tmp_path / "foreign-1.0.dist-info"
+    files.mkdir()
+    (files / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+    (files / "top_level.txt").write_text(package)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = autofix("doctor")
+    assert done.code == 2
+    line = f"problem: {package} of another distribution is in the way: pip uninstall foreign"
+    assert line in done.err
+
+
 def test_problems_are_all_named(autofix, monkeypatch):
     def missing(self, *_, **__):
         raise ModelError("no such thing", "get it")
