@@ -47,6 +47,9 @@ FAMILIES: dict[str, Family] = {
     "z-image-turbo": Family("Z-Image Turbo", 1024, ("Qwen3",), cfg=1.0, steps=9),
 }
 
+FAMILY_OF_WIDTH = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
+"""Width of the text embeddings that a UNet's cross attention reads -> the family, in short."""
+
 
 def family_of(pipeline: str, denoiser: Mapping[str, Any], name: str) -> Family | None:
     """The family of a diffusers pipeline, by its class, its denoiser's config, and its name.

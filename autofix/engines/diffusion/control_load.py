@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autofix.engines.checkpoints.families import FAMILY_OF_WIDTH
 from autofix.engines.checkpoints.weight_file import tensor_reader
 from autofix.engines.diffusion.pipeline_adapter import convert_controlnet
 from autofix.errors import ModelError
 from autofix.settings.recipe import Recipe
 
-_FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}  # by the width of the text embeddings
 _FIRST = {
     "controlnet_cond_embedding.conv_in.weight",
     "input_hint_block.0.weight",
@@ -124,7 +124,7 @@ def _check_width(path: Path, width: int | None, unet: Any) -> None:
     wanted = unet.config.cross_attention_dim
     if width is not None and width != wanted:
         of, model = (
-            _FAMILIES.get(each, f"text embeddings {each} wide") for each in (width, wanted)
+            FAMILY_OF_WIDTH.get(each, f"text embeddings {each} wide") for each in (width, wanted)
         )
         raise ModelError(
             f"the ControlNet {path.name!r} is for {of}, but the model is for {model}",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from autofix.engines.base import LOADING
 from autofix.engines.diffusion.lora_load import load_lora
 from autofix.engines.diffusion.lora_tags import find_lora, read_tag, split_tags
 from autofix.engines.diffusion.pipeline_adapter import (
@@ -114,7 +115,8 @@ class LoraSwitch:
             self._count += 1
             name = f"autofix{self._count:06}"  # peft wants no dots, and no name within another
             try:
-                load_lora(self._pipe, path, name)
+                with LOADING:
+                    load_lora(self._pipe, path, name)
             except (ModelError, RuntimeError) as error:  # out of memory may pass
                 delete_adapter(self._pipe, name)
                 if isinstance(error, ModelError):

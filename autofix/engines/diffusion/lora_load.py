@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autofix.engines.checkpoints.families import FAMILY_OF_WIDTH
 from autofix.engines.checkpoints.weight_file import Header, read_header, read_tensors
 from autofix.engines.diffusion.pipeline_adapter import Pipeline, adaptable_parts
 from autofix.engines.memory import out_of_memory
 from autofix.errors import ModelError
 
-_FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
-"""Width of the prompt that a UNet's cross attention reads -> what has it."""
 _DOWN = re.compile(r"(lora_down|lora_A|lora\.down|lora_linear_layer\.down)\.weight$")
 _READS_PROMPT = re.compile(r"attn2[._]to_k[._].*down|attn2[._]to_k[._].*lora_A")
 _KOHYA_UNET = "lora_unet_"
@@ -93,8 +92,10 @@ def _unsupported_reason(pipe: Pipeline, header: Header) -> str:
     width = pipe.unet.config.cross_attention_dim if hasattr(pipe, "unet") else 0
     if not read or not width or width in read:
         return ""
-    theirs = " or ".join(_FAMILIES.get(each, f"models of width {each}") for each in sorted(read))
-    return f"it is for {theirs}, not for {_FAMILIES.get(width, f'models of width {width}')}"
+    theirs = " or ".join(
+        FAMILY_OF_WIDTH.get(each, f"models of width {each}") for each in sorted(read)
+    )
+    return f"it is for {theirs}, not for {FAMILY_OF_WIDTH.get(width, f'models of width {width}')}"
 
 
 def _rename_kohya_keys(pipe: Pipeline, tensors: Mapping[str, Any]) -> dict[str, Any]:
