@@ -193,7 +193,7 @@ def test_the_precision_on_a_gpu_is_what_it_can_and_the_family_likes(
     cuda, bfloat16, transformer, expected
 ):
     cuda(bfloat16=bfloat16)
-    assert device_and_dtype(Recipe(), transformer=transformer) == ("cuda", expected)
+    assert device_and_dtype(Recipe().device, transformer=transformer) == ("cuda", expected)
     stated = Recipe(device={"dtype": "float32", "name": "cuda:1"})
     assert device_and_dtype(stated, transformer=transformer) == ("cuda:1", torch.float32)
 
@@ -323,7 +323,7 @@ def test_without_a_compiler_it_goes_on_and_says_so_once(folders, compiling, capl
     assert len(compiling.batches) == 1
     (said,) = caplog.messages
     assert said.startswith("torch.compile does not work here; going on without it: ")
-    assert settings.compile
+    assert settings.device.compile
 
 
 def test_a_failure_of_the_model_is_not_taken_for_the_compiler_s(compiling):

@@ -27,7 +27,7 @@ WIDTH = 32
 """Width of the text embedding."""
 
 
-def _tokenizer(folder: Path, **more) -> CLIPTokenizer:
+def letter_tokenizer(folder: Path, **more) -> CLIPTokenizer:
     """CLIP's own tokenizer with a vocabulary of single letters: "ab c" are three tokens."""
     letters = [chr(code) for code in range(33, 127)]
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
@@ -40,7 +40,7 @@ def _tokenizer(folder: Path, **more) -> CLIPTokenizer:
     )
 
 
-def _text_encoder(kind=CLIPTextModel):
+def tiny_text_encoder(kind=CLIPTextModel):
     return kind(
         CLIPTextConfig(
             hidden_size=WIDTH,
@@ -56,7 +56,7 @@ def _text_encoder(kind=CLIPTextModel):
     )
 
 
-def _scheduler(prediction: str = "epsilon") -> DDIMScheduler:
+def ddim_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
     return DDIMScheduler(
         prediction_type=prediction,
         beta_start=0.00085,
@@ -101,10 +101,10 @@ def sd(folder: Path, *, channels: int = 4, prediction: str = "epsilon") -> Path:
     kind = StableDiffusionPipeline if channels == 4 else StableDiffusionInpaintPipeline
     pipe = kind(
         vae=_vae(),
-        text_encoder=_text_encoder(),
-        tokenizer=_tokenizer(folder / "tokenizer"),
+        text_encoder=tiny_text_encoder(),
+        tokenizer=letter_tokenizer(folder / "tokenizer"),
         unet=_unet(channels),
-        scheduler=_scheduler(prediction),
+        scheduler=ddim_scheduler(prediction),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -119,10 +119,10 @@ def sdxl(folder: Path, *, channels: int = 4) -> Path:
     kind = StableDiffusionXLPipeline if channels == 4 else StableDiffusionXLInpaintPipeline
     pipe = kind(
         vae=_vae(),
-        text_encoder=_text_encoder(),
-        text_encoder_2=_text_encoder(CLIPTextModelWithProjection),
-        tokenizer=_tokenizer(folder / "tokenizer"),
-        tokenizer_2=_tokenizer(folder / "tokenizer_2", pad_token="!"),
+        text_encoder=tiny_text_encoder(),
+        text_encoder_2=tiny_text_encoder(CLIPTextModelWithProjection),
+        tokenizer=letter_tokenizer(folder / "tokenizer"),
+        tokenizer_2=letter_tokenizer(folder / "tokenizer_2", pad_token="!"),
         unet=_unet(
             channels,
             2 * WIDTH,
@@ -131,7 +131,7 @@ def sdxl(folder: Path, *, channels: int = 4) -> Path:
             projection_class_embeddings_input_dim=6 * 8 + WIDTH,
             use_linear_projection=True,
         ),
-        scheduler=_scheduler(),
+        scheduler=ddim_scheduler(),
     )
     pipe.save_pretrained(folder)
     return folder
@@ -151,7 +151,7 @@ def promptless(folder: Path, *, prediction: str = "epsilon") -> Path:
         text_encoder=None,
         tokenizer=None,
         unet=_unet(9),
-        scheduler=_scheduler(prediction),
+        scheduler=ddim_scheduler(prediction),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

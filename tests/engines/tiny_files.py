@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from autofix.engines.checkpoints.clip import tokenizer
 from tests.conftest import ROOT
-from tests.engines.tiny import _scheduler
+from tests.engines.tiny import ddim_scheduler
 
 if (place := str(ROOT / "scripts")) not in sys.path:
     sys.path.insert(0, place)
@@ -72,7 +72,7 @@ def _unet(channels: int, cross: int, heads, **more) -> UNet2DConditionModel:
 def pipeline(family: str, *, channels: int = 4, prediction: str = "epsilon"):
     """The inpainting pipeline of a family, as a checkpoint file will hold it."""
     torch.manual_seed(0)
-    parts = {"vae": _vae(), "scheduler": _scheduler(prediction), "tokenizer": tokenizer()}
+    parts = {"vae": _vae(), "scheduler": ddim_scheduler(prediction), "tokenizer": tokenizer()}
     if family == "sdxl":
         return StableDiffusionXLInpaintPipeline(
             **parts,

@@ -31,7 +31,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from tests.engines.tiny import WIDTH, _text_encoder, _tokenizer
+from tests.engines.tiny import WIDTH, letter_tokenizer, tiny_text_encoder
 
 _CHAT = "{% for each in messages %}{{ each['content'] }}{% endfor %}"
 _MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -95,10 +95,10 @@ def sd3(folder: Path) -> Path:
         ),
         scheduler=_flow(),
         vae=_vae(16, use_quant_conv=False, use_post_quant_conv=False),
-        text_encoder=_text_encoder(CLIPTextModelWithProjection),
-        tokenizer=_tokenizer(folder / "tokenizer"),
-        text_encoder_2=_text_encoder(CLIPTextModelWithProjection),
-        tokenizer_2=_tokenizer(folder / "tokenizer_2"),
+        text_encoder=tiny_text_encoder(CLIPTextModelWithProjection),
+        tokenizer=letter_tokenizer(folder / "tokenizer"),
+        text_encoder_2=tiny_text_encoder(CLIPTextModelWithProjection),
+        tokenizer_2=letter_tokenizer(folder / "tokenizer_2"),
         text_encoder_3=_wide(t5["encoder"]),
         tokenizer_3=t5["tokenizer"],
     ).save_pretrained(folder)
@@ -119,8 +119,8 @@ def flux(folder: Path, *, fill: bool = False, guidance: bool = True) -> Path:
     (FluxFillPipeline if fill else FluxPipeline)(
         scheduler=_flow(use_dynamic_shifting=True),
         vae=_vae(channels, use_quant_conv=False, use_post_quant_conv=False),
-        text_encoder=_text_encoder(),
-        tokenizer=_tokenizer(folder / "tokenizer"),
+        text_encoder=tiny_text_encoder(),
+        tokenizer=letter_tokenizer(folder / "tokenizer"),
         text_encoder_2=t5["encoder"],
         tokenizer_2=t5["tokenizer"],
         transformer=FluxTransformer2DModel(

@@ -228,7 +228,7 @@ def test_prompts_of_unlike_length_are_batched_apart(pipes):
         assert torch.equal(arguments["prompt_embeds"][:1], alone["prompt_embeds"])
 
 
-def test_only_pipelines_of_clip_alone_are_read(pipes):
+def test_pipelines_of_clip_alone_are_read(pipes):
     assert reads_clip(pipes["sd"])
     assert reads_clip(pipes["sdxl"])
     assert not reads_clip(pipes["promptless"])

@@ -61,7 +61,7 @@ def test_a_tile_controlnet_is_shown_the_crops(folders, nets, kind, cfg):
         {"module": "inpaint_only"},
     ],
 )
-def test_what_a_controlnet_is_shown_is_the_control_image_of_each_crop(folders, nets, control):
+def test_a_controlnet_is_shown_the_control_image_of_each_crop(folders, nets, control):
     batch = photo_crops()
     control = Control(model=str(nets["sd"]), **control)
     with recorded() as asked:
@@ -78,7 +78,7 @@ def test_a_module_that_is_none_is_refused_with_the_nearest(folders, nets):
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_it_is_what_the_controlnet_pipelines_of_diffusers_do(folders, nets, kind, count):
+def test_controlnets_act_as_in_the_controlnet_pipelines_of_diffusers(folders, nets, kind, count):
     plain, steered = {
         "sd": (StableDiffusionInpaintPipeline, StableDiffusionControlNetInpaintPipeline),
         "sdxl": (StableDiffusionXLInpaintPipeline, StableDiffusionXLControlNetInpaintPipeline),
@@ -140,7 +140,7 @@ def test_weight_0_changes_nothing_and_more_weight_more(folders, nets):
     ("start", "end", "steps"),
     [(0, 1, [0, 1, 2, 3]), (0.5, 1, [2, 3]), (0, 0.5, [0, 1, 2]), (0.25, 0.25, [1]), (1, 1, [])],
 )
-def test_it_steers_from_start_to_end(folders, nets, start, end, steps):
+def test_a_controlnet_steers_from_start_to_end(folders, nets, start, end, steps):
     batch = photo_crops(1, strength=1.0)
     with recorded() as always:
         inpaint(folders["sd"], batch, Control(model=str(nets["sd"])))
@@ -205,7 +205,7 @@ def test_a_face_does_not_depend_on_its_batch(folders, nets, kind):
     ],
     ids=str,
 )
-def test_it_works_with_other_settings(folders, nets, settings):
+def test_a_controlnet_works_with_other_settings(folders, nets, settings):
     batch = photo_crops()
     with recorded() as asked:
         steered = inpaint(folders["sd"], batch, Control(model=str(nets["sd"])), **settings)

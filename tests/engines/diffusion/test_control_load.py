@@ -144,7 +144,7 @@ def test_a_controlnet_of_another_family_is_refused(folders, nets, tmp_path, mode
         inpaint(folders[model], photo_crops(1), Control(model=str(path)))
 
 
-def test_what_is_no_controlnet_is_refused(folders, nets, tmp_path):
+def test_other_files_are_refused_as_controlnets(folders, nets, tmp_path):
     lora = tmp_path / "lora.safetensors"
     save_file({"lora_controlnet": torch.zeros(1)}, lora)
     broken = tmp_path / "broken.safetensors"

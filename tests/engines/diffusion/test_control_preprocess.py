@@ -114,7 +114,7 @@ def test_lines_are_drawn_by_controlnet_aux_from_local_files(annotators, monkeypa
     assert calls == [str(annotators), how, how]  # loaded once
 
 
-def test_what_controlnet_aux_lacks_is_said(annotators, monkeypatch):
+def test_missing_packages_and_files_of_a_module_are_named(annotators, monkeypatch):
     one = photo_crops(1)[0]
     monkeypatch.setitem(sys.modules, "controlnet_aux", None)
     for ask in (functools.partial(control_image, one), check_module):

@@ -172,7 +172,7 @@ def test_an_unknown_sampler_names_the_nearest(folders):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_with_a_model_that_predicts_the_picture_a_sampler_runs_or_is_refused(tmp_path, name):
+def test_a_sampler_runs_or_is_refused_with_a_model_that_predicts_the_picture(tmp_path, name):
     folder = tiny.promptless(tmp_path / "sample", prediction="sample")
     if name.startswith(("Euler", "Heun", "DPM2", "PLMS")):
         with pytest.raises(RecipeError, match="does not work with this model: --sampler takes"):
@@ -326,7 +326,7 @@ def test_the_model_shown_the_whole_crop_cannot_start_from_other_content(folders)
     ("settings", "wanted"),
     [({"soft": True}, "soft inpainting"), ({"masked_content": "latent-noise"}, "'latent-noise'")],
 )
-def test_what_works_on_latents_is_refused_by_other_families(tmp_path, settings, wanted):
+def test_settings_that_work_on_latents_are_refused_by_other_families(tmp_path, settings, wanted):
     index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     with pytest.raises(ModelError, match=rf"{wanted} does not work with .*: set soft\.enabled"):

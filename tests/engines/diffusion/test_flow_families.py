@@ -92,6 +92,6 @@ def test_more_strength_moves_further(folders, kind):
 
 
 @pytest.mark.parametrize("changes", [{"soft": True}, {"masked_content": "latent-noise"}])
-def test_what_needs_a_unet_is_refused(folders, changes):
+def test_settings_that_need_a_unet_are_refused(folders, changes):
     with pytest.raises(ModelError, match=r"it is for SD 1\.x, 2\.x and SDXL"):
         DiffusionEngine(folders["flux"], recipe_of(**changes))

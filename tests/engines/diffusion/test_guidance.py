@@ -41,7 +41,7 @@ def test_every_second_evaluation_is_half_the_work(folders, kind):
     assert np.abs(pixels[0] - whole[0]).max() > 1e-3
 
 
-def test_only_below_the_noise_level(folders):
+def test_the_negative_prompt_is_left_out_only_below_the_noise_level(folders):
     """Sigmas of Karras' 6 steps: 14.6, 6.5, 2.5, 0.83, 0.21, 0.03."""
     assert inpaint(folders["sd"], crops(1), min_guidance_sigma=1.0)[0] == [2, 2, 2, 1, 2, 1]
     assert inpaint(folders["sd"], crops(1), min_guidance_sigma=0.5)[0] == [2, 2, 2, 2, 2, 1]
@@ -62,13 +62,13 @@ def test_guidance_holds_for_a_share_of_the_steps(folders, start, end, rows):
     assert inpaint(folders["sd"], crops(1), guidance_start=start, guidance_end=end)[0] == rows
 
 
-def test_both_settings_together(folders):
+def test_noise_level_and_share_of_the_steps_work_together(folders):
     both = {"guidance_end": 0.9, "min_guidance_sigma": 1.0}
     assert inpaint(folders["sd"], crops(1), **both)[0] == [2, 2, 2, 1, 2, 1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_guidance_at_any_step_it_is_a_cfg_scale_of_1(folders, kind):
+def test_guidance_at_no_step_is_a_cfg_scale_of_1(folders, kind):
     rows, never = inpaint(folders[kind], crops(2), guidance_end=0)
     assert rows == [2] * 6
     _, one = inpaint(folders[kind], crops(2), cfg=1.0)

@@ -135,7 +135,7 @@ def test_a_perfect_denoiser_is_followed_to_the_clean_picture(name, prediction):
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(SAMPLERS)))
-def test_with_every_schedule_type_too(name):
+def test_a_perfect_denoiser_is_followed_with_every_schedule_type(name):
     assert denoised(name)[0] < 1e-3
 
 
@@ -225,20 +225,20 @@ def test_other_spellings(given, name):
         ("", "does not exist: --sampler takes, for example: DPM"),
     ],
 )
-def test_what_diffusers_has_not_is_refused_with_the_nearest(given, said):
+def test_samplers_that_diffusers_lacks_are_refused_with_the_nearest(given, said):
     with pytest.raises(RecipeError, match=re.escape(f"sampler {given!r} ") + said):
         check_sampler(given)
 
 
 @pytest.mark.parametrize("name", ["LMS", "LMS Karras", "Euler Beta"])
-def test_what_needs_scipy_says_so_before_any_weights_load(monkeypatch, name):
+def test_samplers_that_need_scipy_say_so_before_any_weights_load(monkeypatch, name):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(RecipeError, match=r"needs scipy.*pip install scipy"):
         check_sampler(name)
     assert check_sampler("DPM++ 2M Karras")
 
 
-def test_nothing_is_left_of_the_checkpoint_s_own_sampler():
+def test_the_checkpoint_s_own_sampler_leaves_no_setting_behind():
     own = {**CONFIG, "use_exponential_sigmas": True, "algorithm_type": "sde-dpmsolver++",
            "solver_order": 3, "timestep_spacing": "trailing", "prediction_type": "v_prediction",
            "rescale_betas_zero_snr": True}  # fmt: skip

@@ -74,7 +74,7 @@ def suits(name, prediction):
         *((name, "sample") for name in SAMPLERS if suits(name, "sample")),
     ],
 )
-def test_with_every_sampler_the_mask_decides_between_the_original_and_the_new(name, prediction):
+def test_the_mask_decides_between_the_original_and_the_new_with_every_sampler(name, prediction):
     """That the new is reached at all shows that the clean latents are found at every step."""
     made = make_scheduler(name, ddim(prediction).config)
     # These two end at the first trained noise level; PLMS' few steps are coarse with v-prediction.
@@ -148,16 +148,16 @@ def paste(change, **settings):
     return paste_mask(change, mask, DRAWN, Soft(**settings))
 
 
-def test_nothing_is_pasted_where_nothing_changed():
+def test_the_paste_mask_is_empty_where_nothing_changed():
     assert not paste(0).any()
     assert not paste(0, threshold=0, mask_influence=1).any()
 
 
-def test_what_changed_is_pasted_up_to_twice_the_drawn_mask():
+def test_changed_parts_are_pasted_up_to_twice_the_drawn_mask():
     assert np.array_equal(paste(100), np.minimum(2 * DRAWN.astype(int), 255))
 
 
-def test_at_the_threshold_half_is_pasted():
+def test_a_change_at_the_threshold_is_pasted_by_half():
     inside = paste(0.5)[24:40, 24:40]
     assert np.abs(inside.astype(int) - 127).max() <= 1
     inside = paste(2, threshold=2)[24:40, 24:40]

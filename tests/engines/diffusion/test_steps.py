@@ -176,7 +176,7 @@ def test_the_noise_multiplier_scales_the_noise_of_the_start(folders, kind, sampl
         torch.testing.assert_close(starts[multiplier], wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_at_full_strength_something_of_the_picture_stays_in_a1111_s_start_alone(folders):
+def test_full_strength_keeps_some_of_the_picture_in_a1111_s_start_alone(folders):
     """A1111 adds the greatest noise to the picture; diffusers starts from noise alone."""
     for count, stays in (("a1111", True), ("diffusers", False)):
         seen, _ = shown(folders["sd"], crops(1.0), steps=4, noise_multiplier=0.0, step_count=count)

@@ -119,7 +119,7 @@ def test_a_pickled_embedding_is_read_only_if_it_is_trusted(home, embedding, capl
     ]
 
 
-def test_what_is_no_embedding_is_no_word(home, embedding, caplog):
+def test_other_files_are_no_embeddings(home, embedding, caplog):
     embedding("model.safetensors", {f"layer{n}": (2, tiny.WIDTH) for n in range(9)})
     assert list(Embeddings([tiny.WIDTH]).split_names("a model")) == ["a model"]
     assert not caplog.records
