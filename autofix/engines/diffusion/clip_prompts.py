@@ -67,7 +67,7 @@ def _first_chunk_length(ids: list[int], comma: int, inner: set[int]) -> int:
 
 
 def reads_clip(pipe: Pipeline) -> bool:
-    """Whether the pipeline's prompts go through CLIP alone, as those of SD 1.x, 2.x and SDXL do."""
+    """Whether CLIP alone reads the pipeline's prompts, as in SD 1.x, 2.x and SDXL."""
     encoders = [encoder for _, encoder in _clip_encoders(pipe)]
     return (
         hasattr(pipe, "unet")
@@ -137,9 +137,11 @@ class PromptEncoder:
         texts = {"": prompt} if negative is None else {"": prompt, "negative_": negative}
         encoded = {name: self._encode_prompt(text, skip, read) for name, text in texts.items()}
         chunks = max(len(embeds) for embeds, _ in encoded.values())
+        # SDXL was trained with zeros, and not with an encoded "", where it had no prompt.
+        zeroes_empty = getattr(self._pipe.config, "force_zeros_for_empty_prompt", False)
         arguments = {}
         for name, (embeds, pooled) in encoded.items():
-            zero = name and not negative and self._zeroes_empty
+            zero = name and not negative and zeroes_empty
             if missing := chunks - len(embeds):
                 embeds = torch.cat([embeds, *[self._encode_prompt("", skip, read)[0]] * missing])
             embeds = embeds.flatten(0, 1)[None]
@@ -172,11 +174,6 @@ class PromptEncoder:
             names = arguments[0]
             yield list(places), {name: torch.cat([a[name] for a in arguments]) for name in names}
 
-    @property
-    def _zeroes_empty(self) -> bool:
-        """Whether no prompt means zeros, as SDXL was trained, and not an encoded ""."""
-        return bool(getattr(self._pipe.config, "force_zeros_for_empty_prompt", False))
-
 
 def _encode_prompt(
     pipe: Pipeline, embeddings: Embeddings | None, prompt: str, skip: int
@@ -207,7 +204,7 @@ def _encode_prompt(
 def _last_hidden(encoder: Any, answer: Any, skip: int) -> Any:
     """The hidden states of the last layer but `skip` - 1, normalised as the last one's are.
 
-    OpenCLIP (SD 2.x) comes without the layers that are to be skipped: known by its activation.
+    OpenCLIP (SD 2.x, known by its activation) comes without the layers that are to be skipped.
     """
     if skip <= 1 or encoder.config.hidden_act == "gelu":
         return answer[0]
@@ -224,8 +221,8 @@ def _frame_chunk(ids: list[int], tokenizer: Any) -> list[int]:
 def weigh_tokens(hidden: Any, weights: list[float]) -> Any:
     """One chunk's 77 x width with its tokens multiplied by their weights and its mean restored.
 
-    A1111's emphasis "Original". Where the mean is so near to 0 that it changes its sign, it
-    is no measure and nothing is restored.
+    A1111's emphasis "Original". Where the mean is so near to 0 that it changes its sign, nothing
+    is restored.
     """
     if all(weight == 1 for weight in weights):
         return hidden

@@ -26,7 +26,7 @@ _UNION = {
     "openpose": 0, "depth": 1, "softedge": 2, "scribble": 2, "t2ia": 2, "canny": 3, "lineart": 3,
     "tile": 6, "none": 6, "inpaint": 7,
 }  # fmt: skip
-"""What a module begins with -> the number of its kind in a union ControlNet."""
+"""The start of a module's name -> the number of its kind in a union ControlNet."""
 
 
 class ControlNets:
@@ -119,7 +119,7 @@ class ControlNets:
         return self._paths[name]
 
     def _placed_net(self, control: Control, pipe: Pipeline, recipe: Recipe) -> Any:
-        """The ControlNet where the UNet works, in its precision."""
+        """The ControlNet, loaded, on the UNet's device and in its precision."""
         path, unet, device = self._find_path(control.model), pipe.unet, execution_device(pipe)
         if not self._warned and unet.config.in_channels != unet.config.out_channels:
             self._warned = True
@@ -143,7 +143,7 @@ class ControlNets:
 def _residuals_of(
     net: Any, control: Control, image: Any, args: tuple[Any, ...], given: Mapping[str, Any]
 ) -> Any:
-    """What one ControlNet adds to the UNet: residuals of its down blocks, and of its middle."""
+    """The residuals that one ControlNet adds to the UNet: of its down blocks, and of its middle."""
     sample, timestep = args
     rows = len(sample) // len(image)  # 2 where guidance doubles the batch
     sample = sample[:, : net.config.in_channels]  # without an inpainting model's mask

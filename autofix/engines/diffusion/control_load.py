@@ -1,4 +1,4 @@
-"""ControlNet files and folders -> a ControlNet for a UNet. Nothing is asked of the hub."""
+"""ControlNet files and folders -> a ControlNet for a UNet. No network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autofix.engines.diffusion.pipeline_adapter import convert_controlnet
 from autofix.errors import ModelError
 from autofix.settings.recipe import Recipe
 
-_FIRST = {
+_IMAGE_LAYERS = {
     "controlnet_cond_embedding.conv_in.weight",
     "input_hint_block.0.weight",
     "control_model.input_hint_block.0.weight",
@@ -58,8 +58,8 @@ def _load_file(path: Path, unet: Any, recipe: Recipe) -> Any:
     import torch
 
     read = tensor_reader(path, trust_pickle=recipe.model.trust_pickle)
-    state = read("control_model.") or read("")  # some hold the whole model they were trained beside
-    if not _FIRST & state.keys():
+    state = read("control_model.") or read("")  # a file may hold a whole model too
+    if not _IMAGE_LAYERS & state.keys():
         raise _no_controlnet(path, "something else (perhaps a Control-LoRA or a T2I adapter)")
     state = convert_controlnet(state, unet.config.layers_per_block)
     keys = [key for key in state if key.endswith("attn2.to_k.weight")]
@@ -75,7 +75,7 @@ def _load_file(path: Path, unet: Any, recipe: Recipe) -> Any:
 
 
 def _config_from_shapes(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What the weights say of the ControlNet's config; the rest is the UNet's, whose copy it is."""
+    """The part of the config that the weights' shapes tell; the rest is that of the UNet."""
     blocks = [
         f"down_blocks.{n}." for n in range(9) if f"down_blocks.{n}.resnets.0.conv1.weight" in state
     ]
@@ -97,7 +97,7 @@ def _config_from_shapes(state: Mapping[str, Any]) -> dict[str, Any]:
         "conditioning_embedding_out_channels": tuple(
             state[key].shape[0] for key in reading if key in state
         ),
-        # An IP-Adapter's mark on the UNet.
+        # Only a UNet has these, where an IP-Adapter set them.
         "encoder_hid_dim": None,
         "encoder_hid_dim_type": None,
     }
@@ -115,12 +115,12 @@ def _config_from_shapes(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count_blocks(state: Mapping[str, Any], start: str) -> int:
-    """How many numbers follow this start of a name."""
+    """How many different numbers follow this start of a key."""
     return len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
 
 
 def _check_width(path: Path, width: int | None, unet: Any) -> None:
-    """Raises ModelError where text embeddings of this width are not those of the UNet."""
+    """Raises ModelError where the UNet reads text embeddings of another width."""
     wanted = unet.config.cross_attention_dim
     if width is not None and width != wanted:
         of, model = (

@@ -127,7 +127,7 @@ class DiffusionEngine:
         return self.model
 
     def with_precision(self, precision: Precision) -> bool:
-        """See `Adjustable`. The weights are loaded again, so that half has cost them nothing."""
+        """See `Adjustable`. The weights are loaded again, so that no rounding to half stays."""
         higher = PRECISIONS.index(precision) > PRECISIONS.index(self._precision)
         useless = self.model is not None and not changes_dtype(self.model.pipe, precision)
         if precision == self._precision or (higher and useless):
@@ -231,7 +231,7 @@ class PipelineEngine(DiffusionEngine):
 
 @contextlib.contextmanager
 def _as_engine_error() -> Iterator[None]:
-    """Nearly everything torch says is a RuntimeError; diffusers prefers ValueError."""
+    """Raise torch's RuntimeError and diffusers' ValueError as an EngineError."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

@@ -118,7 +118,7 @@ def _to_tensor(pipe: Pipeline, pictures: Sequence[Image.Image]) -> Any:
 
 
 def fill_masked(pixels: Pixels, mask: MaskValues) -> Pixels:
-    """The picture with the colours around the mask flowed into it; unmasked pixels stay.
+    """The picture with the mask filled by the colours around it; unmasked pixels stay.
 
     A1111's `masking.fill`: the unmasked pixels alone, blurred ever less, one over the other, so
     that each masked pixel takes what is nearest to it. Black where nothing is unmasked.

@@ -32,8 +32,8 @@ _log = logging.getLogger("autofix")
 def load_lora(pipe: Pipeline, path: Path, name: str) -> None:
     """Put a file's weights beside the model's, as an adapter.
 
-    Raises ModelError where they do not fit, and what torch says where it has no memory; what is
-    then left of them is for `delete_adapter`.
+    Raises ModelError where they do not fit, and torch's own error where memory is short. After
+    either, `delete_adapter` removes what was loaded.
     """
     header = read_header(path)
     problem = _unsupported_reason(pipe, header)
@@ -60,7 +60,7 @@ def load_lora(pipe: Pipeline, path: Path, name: str) -> None:
 def _load_weights(pipe: Pipeline, path: Path, name: str, *, kohya: bool) -> None:
     import torch
 
-    # Tensors made in inference mode could not be switched on and off outside of it.
+    # peft cannot switch tensors outside of inference mode that were made in it.
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peft: that there are several
         if kohya:
@@ -124,5 +124,5 @@ def _rename_kohya_keys(pipe: Pipeline, tensors: Mapping[str, Any]) -> dict[str, 
 
 
 def _kohya_layer(layer: str) -> str:
-    """A layer's name as kohya writes it, without what versions of transformers differ in."""
+    """A layer's name as kohya writes it, whatever the version of transformers."""
     return layer.removeprefix("text_model.").replace(".", "_")

@@ -77,14 +77,14 @@ def find_lora(name: str, folders: ModelFolders) -> Path:
     return path
 
 
-def check_loras(prompt: str, folders: ModelFolders | None = None) -> None:
-    """Raises ModelError for any tag of the recipe's own prompt that cannot be obeyed.
+def check_loras(prompt: str) -> None:
+    """Raises ModelError for a tag of the recipe's own prompt that names no LoRA file.
 
-    Tags with choices or wildcards in them are not known before these are drawn.
+    Tags that hold choices or wildcards are left out: they are known when these are drawn.
     """
     for tag in split_tags(prompt)[1]:
         if not re.search(r"[{}|]|__", tag):
-            find_lora(read_tag(tag)[0], folders or model_folders())
+            find_lora(read_tag(tag)[0], model_folders())
 
 
 @functools.lru_cache(maxsize=8)

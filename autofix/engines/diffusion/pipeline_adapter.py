@@ -1,7 +1,7 @@
 """All that autofix uses of diffusers' inside: private members, and methods that it replaces.
 
 A release of diffusers may change any of it without a word, so pyproject.toml holds diffusers below
-the next minor version. Whoever raises that bound has this module to read.
+the next minor version. Before raising that bound, compare this module with the new release.
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ from autofix.settings.sampler_names import (
     check_sampler,
 )
 
-_OF_CHECKPOINT = (
+_CHECKPOINT_KEYS = (
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     *("prediction_type", "rescale_betas_zero_snr"),
 )
-"""What a checkpoint's scheduler config says of the checkpoint; the rest is its own sampler's."""
+"""Keys of a scheduler config that describe the checkpoint; the others describe its sampler."""
 
 
 def make_scheduler(name: str, config: Any) -> Any:
@@ -50,7 +50,7 @@ def make_scheduler(name: str, config: Any) -> Any:
         return diffusers.FlowMatchEulerDiscreteScheduler.from_config(config, **sigmas)
     diffusers_class = getattr(diffusers, kind)
     takes = inspect.signature(diffusers_class).parameters
-    own = {key: config[key] for key in _OF_CHECKPOINT if key in config and key in takes}
+    own = {key: config[key] for key in _CHECKPOINT_KEYS if key in config and key in takes}
     own_spacing = (DDIM_SCHEDULER, PLMS_SCHEDULER, LCM_SCHEDULER, UNIPC_SCHEDULER, SINGLE_SCHEDULER)
     if kind not in own_spacing:
         own["timestep_spacing"] = "linspace"

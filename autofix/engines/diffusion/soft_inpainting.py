@@ -33,9 +33,9 @@ class SoftBlend:
     def apply_soft_mask(self, scheduler: Any) -> Iterator[None]:
         """While this lasts, each step of the scheduler starts from a blended clean picture.
 
-        A1111 blends what the denoiser says the clean latents are, before the sampler uses it. A
-        diffusers pipeline has no such place but the step itself, which is given the model output
-        that would have led to the blended latents.
+        A1111 blends the clean latents that the denoiser predicts, before the sampler uses them. In
+        a diffusers pipeline only the step can be changed: it is given the model output that would
+        have led to the blended latents.
         """
         own_step = scheduler.step
 
@@ -108,15 +108,15 @@ def clean_coefficients(scheduler: Any, timestep: Any, device: Any) -> tuple[Any,
     """p, q and sigma at this step: the clean latents are p * sample - q * model output.
 
     A sample is a * clean + b * noise, and sigma is b / a, with a = 1 (Euler, Heun, DPM2, ...) or
-    a^2 + b^2 = 1 (DDIM, DPM++, ...). The former scale what the model is shown by that very sigma,
-    also in the middle of a step; of the latter `add_noise` tells.
+    a^2 + b^2 = 1 (DDIM, DPM++, ...). The former scale the model's input by that very sigma,
+    also in the middle of a step; for the latter `add_noise` gives a and b.
     """
     import torch
 
     one, zero = torch.ones(1, device=device), torch.zeros(1, device=device)
-    shown = scheduler.scale_model_input(one, timestep)
-    if bool(shown < 1):
-        a, b = one, (shown**-2 - 1) ** 0.5
+    scale = scheduler.scale_model_input(one, timestep)
+    if bool(scale < 1):
+        a, b = one, (scale**-2 - 1) ** 0.5
     else:
         at = torch.as_tensor(timestep).reshape(1)
         a, b = scheduler.add_noise(one, zero, at), scheduler.add_noise(zero, one, at)
