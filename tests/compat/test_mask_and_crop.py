@@ -26,7 +26,7 @@ def regions(*boxes, size_wh=(400, 300), choosing=None, scores=(), **section):
     return merge([mask(each, size_wh, settings) for each in chosen], size_wh, settings)
 
 
-def test_defect_1_an_emptied_mask_leaves_the_others_with_their_own_boxes():
+def test_an_emptied_mask_leaves_the_others_with_their_own_boxes():
     small, face, large = regions(SMALL, FACE, LARGE, dilate=-8)
     assert small.skip
     for each, box in ((face, FACE), (large, LARGE)):
@@ -34,7 +34,7 @@ def test_defect_1_an_emptied_mask_leaves_the_others_with_their_own_boxes():
         assert each.mask.box_xyxy == (box[0] + 4, box[1] + 4, box[2] - 4, box[3] - 4)
 
 
-def test_defect_2_a_merged_mask_is_sized_by_all_of_it():
+def test_a_merged_mask_is_sized_by_all_of_it():
     """Theirs was sized by the first box alone."""
     first, second = regions(FACE, LARGE, merge="merge")
     assert second.skip
@@ -43,7 +43,7 @@ def test_defect_2_a_merged_mask_is_sized_by_all_of_it():
     assert inverse.detection.box_xyxy == inverse.mask.box_xyxy == (0, 0, 400, 300)
 
 
-def test_defect_3_a_dropped_box_takes_its_mask_along():
+def test_a_dropped_box_takes_its_mask_along():
     """A box without area is refused where it is made, so that no mask is left without one."""
     with pytest.raises(ValueError, match="left < right"):
         detection((10, 10, 10, 40))
@@ -60,7 +60,7 @@ def test_defect_3_a_dropped_box_takes_its_mask_along():
 
 
 @pytest.mark.parametrize("sort", ["none", "left-right", "center-edge", "area"])
-def test_defect_4_every_sort_keeps_scores_with_their_boxes(sort):
+def test_every_sort_keeps_scores_with_their_boxes(sort):
     scores = {LARGE: 0.7, SMALL: 0.95, FACE: 0.5}
     found = regions(*scores, scores=tuple(scores.values()), choosing=Choose(sort=sort))
     assert {each.detection.box_xyxy: each.detection.score for each in found} == scores
@@ -68,7 +68,7 @@ def test_defect_4_every_sort_keeps_scores_with_their_boxes(sort):
 
 @pytest.mark.parametrize("by", ["area", "confidence"])
 @pytest.mark.parametrize("limit", [0, 1, 2, 3])
-def test_defect_5_a_limit_never_reorders(limit, by):
+def test_a_limit_never_reorders(limit, by):
     found = regions(
         SMALL,
         LARGE,
@@ -80,7 +80,7 @@ def test_defect_5_a_limit_never_reorders(limit, by):
     assert sum(not each.skip for each in found) == (limit or 3)
 
 
-def test_defect_6_an_offset_does_not_wrap_round_the_edge():
+def test_an_offset_does_not_wrap_round_the_edge():
     """Mask x 5..60, moved by -20 in 400 px: theirs reached from 0 to 400."""
     (found,) = regions((5, 100, 61, 161), offset_x=-20)
     assert found.mask.box_xyxy == (0, 100, 41, 161)
@@ -92,14 +92,14 @@ def test_defect_6_an_offset_does_not_wrap_round_the_edge():
 
 
 @pytest.mark.parametrize("dilate", [-9, -8, -4, -3, 3, 4, 8, 9, 32])
-def test_defect_7_dilation_and_erosion_are_symmetric(dilate):
+def test_dilation_and_erosion_are_symmetric(dilate):
     (found,) = regions(FACE, dilate=dilate)
     x0, y0, x1, y1 = found.mask.box_xyxy
     assert 100 - x0 == 100 - y0 == x1 - 200 == y1 - 200
     assert abs((100 - x0) - dilate / 2) <= 0.5
 
 
-def test_defect_8_top_k_by_confidence_takes_every_detector_s_scores():
+def test_top_k_by_confidence_takes_every_detector_s_scores():
     """Theirs met a list there; a score that is no number is refused where it is made."""
     found = regions(
         SMALL, FACE, scores=(np.float32(0.5), 1), choosing=Choose(limit=1, limit_by="confidence")
@@ -112,7 +112,7 @@ def test_defect_8_top_k_by_confidence_takes_every_detector_s_scores():
 @pytest.mark.parametrize("match", ["off", "strict", "free"])
 @pytest.mark.parametrize("native", [192, 512, 1024])
 @pytest.mark.parametrize("box_wh", [(1e-9, 300), (300, 1e-9), (10, 300), (3000, 20), (5, 5)])
-def test_defect_10_no_size_is_a_sliver(match, native, box_wh):
+def test_no_size_is_a_sliver(match, native, box_wh):
     """A box without height raised; Free gave 24x512."""
     size = working_size(box_wh, (4000, 4000), CropSection(match=match), native=native)
     assert min(size) >= native / 2
@@ -120,7 +120,7 @@ def test_defect_10_no_size_is_a_sliver(match, native, box_wh):
 
 
 @pytest.mark.parametrize("size_wh", [(832, 1216), (1920, 1080)])
-def test_defect_12_an_outline_is_right_to_under_a_pixel_at_the_edge(size_wh):
+def test_an_outline_is_right_to_under_a_pixel_at_the_edge(size_wh):
     """Theirs was 9.5 and 33.8 px off at the edge of these sizes."""
     wide, high = size_wh
     corners = (
@@ -145,7 +145,7 @@ def test_defect_12_an_outline_is_right_to_under_a_pixel_at_the_edge(size_wh):
 
 
 @pytest.mark.parametrize("size_wh", [(832, 1216), (1920, 1080)])
-def test_defect_12_a_segmentation_comes_back_as_the_mask_it_was(size_wh):
+def test_a_segmentation_comes_back_as_the_mask_it_was(size_wh):
     """From a model's mask to its outline, and through the mask stage: under a pixel at the edge."""
     wide, high = size_wh
     ys, xs = np.mgrid[0:high, 0:wide] + 0.5
@@ -162,7 +162,7 @@ def test_defect_12_a_segmentation_comes_back_as_the_mask_it_was(size_wh):
     assert not drawn[~grown].any()
 
 
-def test_defect_17_the_ratio_is_the_box_s_and_says_so():
+def test_the_ratio_is_the_box_s_and_says_so():
     """It is documented as the mask's there; ours is named for what it measures."""
     found = regions(FACE, shape="ellipse", choosing=Choose(min_ratio=100 * 100 / (400 * 300)))
     assert not found[0].skip
@@ -171,7 +171,7 @@ def test_defect_17_the_ratio_is_the_box_s_and_says_so():
     assert "box area" in Choose.model_fields["min_ratio"].description
 
 
-def test_defect_21_padding_and_blur_suit_every_size():
+def test_padding_and_blur_suit_every_size():
     """32 px are 80 % of a face of 40 px and 3 % of one of 1000."""
     shares = []
     for side in (40, 400, 1000):
@@ -186,7 +186,7 @@ def test_defect_21_padding_and_blur_suit_every_size():
 @pytest.mark.parametrize(
     ("box", "size_wh"), [((0, 0, 350, 400), (3000, 3000)), ((700, 700, 1500, 1600), (2400, 2432))]
 )
-def test_defect_22_no_crop_runs_above_the_working_size(box, size_wh):
+def test_no_crop_runs_above_the_working_size(box, size_wh):
     """A limit of 1024 was ignored: 1050x1200, and 2400x2432."""
     (found,) = regions(box, size_wh=size_wh)
     for section in (CropSection(), CropSection(match="free"), CropSection(area="whole-picture")):
@@ -199,7 +199,7 @@ def test_defect_22_no_crop_runs_above_the_working_size(box, size_wh):
 
 @pytest.mark.parametrize("size", ["auto", "599x691"])
 @pytest.mark.parametrize("area", ["only-masked", "whole-picture"])
-def test_defect_23_sizes_are_multiples_of_8_and_nothing_is_cut_off(size, area):
+def test_sizes_are_multiples_of_8_and_nothing_is_cut_off(size, area):
     """599x691 was cut to 592x688 and stretched back."""
     section = CropSection(size=size, area=area, padding=32)
     (found,) = regions(FACE)
@@ -213,7 +213,7 @@ def test_defect_23_sizes_are_multiples_of_8_and_nothing_is_cut_off(size, area):
     assert cut.pixels.shape[:2] == window.size_wh[::-1]
 
 
-def test_defect_25_the_feather_is_what_was_asked_for_on_small_things_too():
+def test_the_feather_is_what_was_asked_for_on_small_things_too():
     """The kernel shrank silently on small crops."""
     (small,) = regions((100, 100, 108, 108), blur=4)
     (large,) = regions((100, 100, 200, 200), blur=4)
@@ -222,7 +222,7 @@ def test_defect_25_the_feather_is_what_was_asked_for_on_small_things_too():
 
 
 @pytest.mark.parametrize("size_wh", [(300, 900), (900, 300)])
-def test_defect_27_nothing_depends_on_the_picture_being_square(size_wh):
+def test_nothing_depends_on_the_picture_being_square(size_wh):
     """Theirs swapped the axes. The same thing in a turned picture has the turned window."""
     box = (120, 80, 180, 110)
     (found,) = regions(box, size_wh=size_wh, blur=4)
@@ -238,7 +238,7 @@ def test_defect_27_nothing_depends_on_the_picture_being_square(size_wh):
     assert one.box_wh == other.box_wh[::-1]
 
 
-def test_defect_31_a_round_mask_holds_tall_things_and_crops_keep_their_shape():
+def test_a_round_mask_holds_tall_things_and_crops_keep_their_shape():
     """A circle inscribed in the box cut tall faces; crops were stretched to the picture's size."""
     tall = (100, 50, 140, 250)
     (found,) = regions(tall, shape="ellipse")
@@ -248,7 +248,7 @@ def test_defect_31_a_round_mask_holds_tall_things_and_crops_keep_their_shape():
     assert window.box_wh[0] == window.box_wh[1]
 
 
-def test_defect_35_a_soft_mask_stays_soft_in_the_crop():
+def test_a_soft_mask_stays_soft_in_the_crop():
     """The libraries' own crops binarise the mask and shrink it by nearest."""
     values = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
     shown = Window((0, 0, 64, 64), (16, 16)).cut_mask(

@@ -69,7 +69,7 @@ def test_a_healthy_engine_is_asked_once(caplog):
 
 @pytest.mark.parametrize("values", [np.nan, np.inf, 0])
 def test_one_broken_region_of_four_is_painted_again_and_the_others_are_not(values, caplog):
-    """Asks 21 and 22, defect 20: every tool drops the face, or pastes a black box."""
+    """Every tool drops the face, or pastes a black box."""
     engine, batch = Sick({2}, values=values), crops(4)
     answers = Resilient(engine).inpaint_each(batch, SETTINGS)
     assert same(answers, batch) == [True] * 4

@@ -39,7 +39,7 @@ def statuses(outcome):
 
 @pytest.mark.parametrize("degrees", [40, 90, 180])
 def test_a_leaning_face_is_repainted_turned_and_only_within_its_mask(degrees):
-    """Ask 20: faces that lean, lie on their side or stand on their head."""
+    """Faces that lean, lie on their side or stand on their head."""
 
     class Arrow(Painter):
         """Paints the upper half of every crop white and the lower black."""

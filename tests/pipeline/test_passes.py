@@ -31,7 +31,7 @@ def test_each_pass_has_its_settings_and_sees_what_the_last_one_did():
     ]
 
 
-def test_defect_31_a_pass_s_settings_do_not_leak_into_the_next():
+def test_a_pass_s_settings_do_not_leak_into_the_next():
     engine = Painter()
     passes = [{"prompt": {"positive": "a hand"}}, {}]
     fix(Boxes(APART[0]), engine, prompt__positive="a face", passes=passes)

@@ -29,7 +29,7 @@ def test_no_pictures_are_no_outcomes():
 
 
 def test_faces_of_many_pictures_share_batches():
-    """Ask 5 and defect 16: every other tool repaints one face at a time."""
+    """Every other tool repaints one face at a time."""
     engine = Painter()
     _, outcomes = fix(Boxes(*APART), engine, count=3, batch_size=4)
     assert [len(batch) for batch in engine.batches] == [4, 4, 1]
@@ -78,7 +78,7 @@ def test_an_engine_s_failure_fails_its_regions_and_keeps_their_pixels():
 
 
 def test_a_refused_patch_is_tried_again_with_another_seed_and_less_strength():
-    """Defect 11: a NaN left the next face with the wrong strength."""
+    """A NaN left the next face with the wrong strength."""
     engine = Broken(until_seed=RETRY_SEED)
     _, (outcome,) = fix(Boxes(*APART), engine, inpaint__strength=0.4)
     assert {status for _, status in statuses(outcome)} == {"fixed"}
@@ -89,7 +89,7 @@ def test_a_refused_patch_is_tried_again_with_another_seed_and_less_strength():
 
 
 def test_a_patch_refused_at_every_try_keeps_the_original():
-    """Asks 21 and 22: black boxes, or nothing, and no word of it."""
+    """Black boxes, or nothing, and no word of it."""
     engine = Broken(until_seed=10**12)
     (seen,), (outcome,) = fix(Boxes(*APART), engine, check__retries=2)
     assert len(engine.batches) == 3
@@ -107,7 +107,7 @@ def test_a_label_the_engine_was_not_made_for_is_skipped_with_advice():
 
 
 def test_a_face_larger_than_the_working_size_is_skipped_unless_asked_for():
-    """Ask 17: large faces get worse."""
+    """Large faces get worse."""
     large = Boxes((20, 20, 120, 120))
     _, (outcome,) = fix(large, Painter())
     assert "would be shrunk to 64x64 and lose detail" in outcome.results[0].reason
@@ -116,7 +116,7 @@ def test_a_face_larger_than_the_working_size_is_skipped_unless_asked_for():
 
 
 def test_strength_0_repaints_nothing():
-    """Defect 32: strength 0 discarded the work of earlier models."""
+    """Strength 0 discarded the work of earlier models."""
     engine = Painter()
     _, (outcome,) = fix(Boxes(*APART), engine, inpaint__strength=0)
     assert outcome.results[0].reason == "denoising strength 0 keeps everything"

@@ -82,7 +82,7 @@ def test_a_crop_that_reaches_outside_the_picture_is_pasted_where_it_belongs(meth
 @every_method
 @pytest.mark.parametrize("degrees", [0.0, 20.0])
 def test_a_colour_cast_is_taken_out_by_the_ring(method, degrees):
-    """Asks 8 to 10: a brighter square round the face."""
+    """A brighter square round the face."""
     seen = smooth()
     cut = crop(seen, soft_region(), WINDOW, (96, 96), degrees=degrees)
     cast = cut.pixels.astype(np.float32) / 255 + np.array((0.06, 0.0, -0.05), np.float32)
@@ -101,7 +101,7 @@ def test_a_cast_that_differs_from_side_to_side_is_taken_out_too(method):
 
 
 def test_washed_out_contrast_comes_back_inside_as_well():
-    """Ask 9: the preview is fine, the pasted result duller."""
+    """The preview is fine, the pasted result duller."""
     y, x = np.mgrid[0:96, 0:96]
     bright = 128 + 50 * np.sin(x / 9) * np.cos(y / 11)
     seen = Picture(np.stack([bright, bright * 0.8, 250 - bright], -1).astype(np.uint8))

@@ -83,7 +83,7 @@ def test_a_good_patch_passes_and_says_what_was_measured():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_values_that_are_no_numbers_are_refused_before_anyone_looks(bad):
-    """Asks 21 and 22: a NaN latent is pasted as a black box."""
+    """A NaN latent is pasted as a black box."""
     detector = Answers(AT_WORKING_SIZE, AT_WORKING_SIZE)
     findings = checked(detector, bad)
     assert refusal(findings) == "100.0% of it is not a number"
@@ -104,7 +104,7 @@ def test_pixels_newly_at_the_end_of_the_range_are_counted():
 
 
 def test_drift_that_the_blend_mends_passes_and_more_does_not():
-    """Asks 8 to 10: a brighter square around the face."""
+    """A brighter square around the face."""
     small = repainted(lambda pixels, mask: pixels + 0.03)
     assert small["drift"].value > 1
     assert small["ring"].value < 1

@@ -28,14 +28,14 @@ def test_the_blurred_box_has_a1111s_golden_box_and_values():
 
 @pytest.mark.parametrize(("dilate", "grown"), [(4, 2), (5, 2), (8, 4), (-4, -2), (0, 0)])
 def test_dilation_is_symmetric(dilate, grown):
-    """Defect 7: a 4x4 kernel grew 1 px left and 2 px right."""
+    """A 4x4 kernel grew 1 px left and 2 px right."""
     soft = masked((50, 40, 90, 100), dilate=dilate, blur=0).mask
     assert soft.box_xyxy == (50 - grown, 40 - grown, 90 + grown, 100 + grown)
     assert soft.values.min() == 255
 
 
 def test_shares_grow_with_the_box():
-    """Defect 21: absolute px are most of a small face and nothing to a large one."""
+    """Absolute px are most of a small face and nothing to a large one."""
     small = masked((50, 50, 60, 75), dilate="32%", blur=0).mask
     large = masked((20, 20, 60, 120), dilate="32%", blur=0).mask
     assert small.box_xyxy == (46, 46, 64, 79)
@@ -43,7 +43,7 @@ def test_shares_grow_with_the_box():
 
 
 def test_a_mask_emptied_by_erosion_is_skipped_and_stays_with_its_own_box():
-    """Defect 1: an emptied mask shifted all later masks to other faces' boxes."""
+    """An emptied mask shifted all later masks to other faces' boxes."""
     seen = picture(200, 160)
     regions = choose(seen, [detection((5, 5, 9, 9)), detection((50, 50, 150, 150))], Choose())
     small, large = (mask(region, seen.size_wh, Mask(dilate=-8, blur=0)) for region in regions)
@@ -54,7 +54,7 @@ def test_a_mask_emptied_by_erosion_is_skipped_and_stays_with_its_own_box():
 
 
 def test_at_the_edge_it_is_cut_and_not_wrapped_nor_faded():
-    """Defect 6: masks wrapped round the edge."""
+    """Masks wrapped round the edge."""
     soft = masked((0, 60, 40, 100), dilate=4, blur=4).mask
     assert soft.box_xyxy[0] == 0
     assert soft.box_xyxy[2] <= 40 + 2 + 10
@@ -69,7 +69,7 @@ def test_an_ellipse_touches_the_box_and_leaves_its_corners():
 
 
 def test_an_outline_is_right_to_under_a_pixel():
-    """Defect 12: a mask resized from the letterbox was 9.5 px off."""
+    """A mask resized from the letterbox was 9.5 px off."""
     triangle = ((20.0, 20.0), (120.0, 20.0), (20.0, 120.0))
     soft = masked((20, 20, 120, 120), polygon=triangle, shape="outline", dilate=0, blur=0).mask
     assert abs(soft.area - 5000) < 50  # the outline is 341 px long: 0.15 px everywhere

@@ -47,7 +47,7 @@ def test_dynamic_denoising_is_adetailer_s(power, base, picture, expected):
     assert got == pytest.approx(expected, abs=2e-5)
 
 
-def test_defect_9_dynamic_denoising_stays_within_0_and_1():
+def test_dynamic_denoising_stays_within_0_and_1():
     almost = (0, 0, 970, 970)
     assert strength(almost, strength=0.4, dynamic_power=-5) == 1.0
     assert strength((0, 0, 2000, 2000), strength=0.4, dynamic_power=0.5) < 0.001

@@ -60,7 +60,7 @@ def test_random_weights_change_the_pixels_and_are_the_same_each_time(tmp_path):
 
 
 def test_a_pickle_is_refused_unless_its_maker_is_trusted(tmp_path):
-    """Defect 15: pickles were loaded unguarded."""
+    """Pickles were loaded unguarded."""
     path = esrgan(tmp_path / "m.pth")
     with pytest.raises(ModelError, match=r"'m\.pth' is a pickle.*--trust-pickle"):
         Upscaler(path)

@@ -47,7 +47,7 @@ def fixed(recipe, results=None, infotext=INFOTEXT):
     return record_fix(source, Outcome(picture(*WH), tuple(results)), recipe)
 
 
-def test_defect_05_a_limit_does_not_change_whose_part_it_is():
+def test_a_limit_does_not_change_whose_part_it_is():
     found = [detection(box) for box in BOXES]
     for limit in (0, 2):
         regions = choose(picture(*WH), found, Choose(limit=limit))
@@ -56,7 +56,7 @@ def test_defect_05_a_limit_does_not_change_whose_part_it_is():
     assert prompts("a [SEP] b", regions) == ["", "a", "b"]
 
 
-def test_defect_17_one_seed_for_all_things_says_so_and_passes_share_theirs():
+def test_one_seed_for_all_things_says_so_and_passes_share_theirs():
     regions = things()
     for same, seeds in ((False, [7, 8, 9]), (True, [7, 7, 7])):
         settings = Prompt(same_seed=same)
@@ -65,7 +65,7 @@ def test_defect_17_one_seed_for_all_things_says_so_and_passes_share_theirs():
             assert [each.seed for each in done] == seeds
 
 
-def test_defect_18_what_was_skipped_or_switched_off_comes_back(tmp_path):
+def test_what_was_skipped_or_switched_off_comes_back(tmp_path):
     recipe = parse_recipe(
         {"passes": [{"prompt": {"positive": "[SKIP] [SEP] a"}}, {"check": {"enabled": False}}]},
         origin="test",
@@ -75,7 +75,7 @@ def test_defect_18_what_was_skipped_or_switched_off_comes_back(tmp_path):
     assert import_recipe(path).recipe == recipe
 
 
-def test_defect_28_draws_are_the_same_every_time(tmp_path):
+def test_draws_are_the_same_every_time(tmp_path):
     (tmp_path / "hair.txt").write_text("\n".join("abcdefgh"), encoding="utf-8")
     given = {"prompt": "{1|2|3|4} __hair__", "wildcards": str(tmp_path)}
     alone = [prompts(regions=[each], seed=3, **given)[0] for each in things()]
@@ -83,20 +83,20 @@ def test_defect_28_draws_are_the_same_every_time(tmp_path):
     assert prompts(seed=4, **given) != alone
 
 
-def test_defect_31_no_prompt_leaks_into_the_next_pass_or_picture():
+def test_no_prompt_leaks_into_the_next_pass_or_picture():
     own = GenerationText("the picture's own")
     assert prompts("a [SEP] b", main=own) == ["a", "b", "b"]
     assert prompts("", main=own) == ["the picture's own"] * 3
     assert all(each.startswith("face") for each in prompts("", main=None))
 
 
-def test_defect_33_each_pass_counts_its_own_things():
+def test_each_pass_counts_its_own_things():
     assert prompts("1 [SEP] 2 [SEP] 3") == ["1", "2", "3"]
     assert prompts("1 [SEP] 2 [SEP] 3", things(BOXES[:1])) == ["1"]
 
 
 @pytest.mark.parametrize(("sort", "whose"), [("left-right", "abc"), ("area", "cab")])
-def test_ask_11_parts_go_in_the_order_that_was_asked_for(sort, whose):
+def test_parts_go_in_the_order_that_was_asked_for(sort, whose):
     found = [detection(box) for box in reversed(BOXES)]
     regions = choose(picture(*WH), found, Choose(sort=sort))
     got = zip(regions, prompts("a [SEP] b [SEP] c", regions), strict=True)
@@ -104,27 +104,27 @@ def test_ask_11_parts_go_in_the_order_that_was_asked_for(sort, whose):
     assert "".join(prompt for _, prompt in from_left) == whose
 
 
-def test_ask_12_rules_choose_a_prompt_when_nobody_looks():
+def test_rules_choose_a_prompt_when_nobody_looks():
     assert prompts("[SEP:largest] big [SEP:score>0.6] sure") == ["sure", "big", "sure"]
 
 
-def test_ask_13_the_number_that_is_drawn_picks_a_thing():
+def test_the_number_that_is_drawn_picks_a_thing():
     assert prompts("[SEP:index=3] it [SEP] [SKIP]") == ["[SKIP]", "[SKIP]", "it"]
 
 
-def test_ask_14_each_thing_can_have_its_own_lora():
+def test_each_thing_can_have_its_own_lora():
     given = "a <lora:woman:0.8> [SEP] b <lora:man:1>"
     assert prompts(given)[:2] == ["a <lora:woman:0.8>", "b <lora:man:1>"]
 
 
-def test_ask_15_faces_in_the_background_are_left_alone():
+def test_faces_in_the_background_are_left_alone():
     done = instruct(
         things(), Prompt(positive="[SEP:area<5%] [SKIP]"), main=None, picture_wh=WH, seed=0
     )
     assert [bool(each.skip) for each in done] == [True, False, False]
 
 
-def test_ask_24_every_part_is_in_the_picture():
+def test_every_part_is_in_the_picture():
     recipe = Recipe().override({"prompt.positive": "a, b [SEP] c: d [SEP] [PROMPT]"})
     results = [
         RegionResult(each, "fixed")
@@ -139,7 +139,7 @@ def test_ask_24_every_part_is_in_the_picture():
     assert [each["prompt"] for each in record["regions"]] == ["a, b", "c: d", "a crowd"]
 
 
-def test_ask_25_no_key_that_was_there_changes():
+def test_no_key_that_was_there_changes():
     recipe = Recipe().override({"inpaint.strength": 0.4, "sampling.steps": 99, "sampling.cfg": 1})
     before, after = parse_generation(INFOTEXT), read_infotext(fixed(recipe))
     assert after.settings[: len(before.settings)] == before.settings
@@ -148,13 +148,13 @@ def test_ask_25_no_key_that_was_there_changes():
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_ask_26_one_draw_for_all_things_or_one_for_each(same):
+def test_one_draw_for_all_things_or_one_for_each(same):
     drawn = {tuple(prompts("{a|b|c|d|e|f|g|h}", seed=s, same_seed=same)) for s in range(8)}
     alike = [len(set(each)) == 1 for each in drawn]
     assert all(alike) if same else not any(alike)
 
 
-def test_ask_27_each_picture_brings_its_own_prompt_and_seed():
+def test_each_picture_brings_its_own_prompt_and_seed():
     said = read_generation(Source(text=(("parameters", INFOTEXT),)))
     assert prompts("[PROMPT], detailed", main=said) == ["a crowd, detailed"] * 3
     assert picture_seed("auto", said) == 5
