@@ -104,7 +104,7 @@ def test_match_strict_is_adetailer_s_for_sdxl(box_wh, adetailer):
     ("box_wh", "native", "adetailer", "ours"),
     [
         ((200, 300), 512, (344, 512), (416, 624)),
-        ((20, 600), 512, (24, 512), (256, 1024)),  # theirs is defect 10
+        ((20, 600), 512, (24, 512), (256, 1024)),  # theirs is a sliver
         ((300, 300), 512, (512, 512), (512, 512)),
         ((300, 200), 1024, (1024, 688), (1256, 840)),
     ],

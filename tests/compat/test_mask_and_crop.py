@@ -1,7 +1,4 @@
-"""Regression tests for known defects of other tools in choosing, masks, crops and sizes.
-
-Each is named after its number in the project's list of them.
-"""
+"""What other detailers get wrong in choosing, masks, crops and sizes, and must not here."""
 
 import cv2
 import numpy as np

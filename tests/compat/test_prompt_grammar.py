@@ -1,7 +1,4 @@
-"""What other detailers get wrong, or leave their users asking for, in prompts and metadata.
-
-Numbered as in the project's survey of them: "defect" in its section 3, "ask" in its section 2.
-"""
+"""What other detailers get wrong, or leave their users asking for, in prompts and metadata."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Defects of the field's detailers that a whole run could have, named after their numbers."""
+"""What goes wrong in whole runs of other detailers, and must not here."""
 
 from __future__ import annotations
 

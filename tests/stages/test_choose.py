@@ -38,7 +38,7 @@ def test_regions_are_numbered_in_the_stated_order(sort, order):
 
 @pytest.mark.parametrize(("by", "kept"), [("area", [1, 2]), ("confidence", [1, 2])])
 def test_a_limit_never_reorders(by, kept):
-    """Any limit sorted largest first; defect 4: scores stayed behind the boxes."""
+    """Elsewhere any limit sorted largest first, and scores stayed behind the boxes."""
     regions = choose(SEEN, ALL, Choose(limit=2, limit_by=by, sort="left-right"))
     assert numbers(regions) == [1, 0, 2]
     assert numbers(regions, open_only=True) == kept
