@@ -309,7 +309,7 @@ def test_a_sampler_that_the_recipe_names_is_taken(load, attach):
     pipe = attach(load(), sampling__sampler="Euler a")
     call(pipe, 1)
     engine = engine_of(pipe)
-    assert type(engine.load().pipe.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
+    assert type(engine.model.pipe.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     assert type(pipe.scheduler) is DDIMScheduler
 
 
