@@ -195,13 +195,13 @@ def test_the_precision_on_a_gpu_is_what_it_can_and_the_family_likes(
     cuda(bfloat16=bfloat16)
     assert device_and_dtype(Recipe().device, transformer=transformer) == ("cuda", expected)
     stated = Recipe(device={"dtype": "float32", "name": "cuda:1"})
-    assert device_and_dtype(stated, transformer=transformer) == ("cuda:1", torch.float32)
+    assert device_and_dtype(stated.device, transformer=transformer) == ("cuda:1", torch.float32)
 
 
 def test_on_the_cpu_float32_is_the_fastest():
     for transformer in (False, True):
         settings = Recipe(device={"name": "cpu"})
-        assert device_and_dtype(settings, transformer=transformer) == ("cpu", torch.float32)
+        assert device_and_dtype(settings.device, transformer=transformer) == ("cpu", torch.float32)
 
 
 def test_convolutions_are_channels_last_and_tf32_is_for_cuda_alone(monkeypatch):
