@@ -78,7 +78,7 @@ def engine(folder, settings):
 def inpaint(folder, batch, *controls, **settings):
     """What an engine without ControlNets paints when it is asked to use some."""
     asked = settings_of(*controls, **settings)
-    repainting = engine(folder, asked.model_copy(update={"control": ()}))
+    repainting = engine(folder, asked.with_values("inpaint", control=()))
     return [patch.pixels for patch in repainting.inpaint(batch, asked)]
 
 

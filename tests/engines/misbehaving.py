@@ -42,12 +42,12 @@ class Small(Painter):
 
     def __init__(self, room, *, error=None, rungs=0):
         super().__init__()
-        self.most_in_flight, self.rungs = room, rungs
+        self.room, self.rungs = room, rungs
         self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
     def inpaint(self, crops, settings):
         patches = super().inpaint(crops, settings)
-        if len(crops) > self.most_in_flight:
+        if len(crops) > self.room:
             raise self.error
         return patches
 
@@ -56,7 +56,7 @@ class Small(Painter):
 
     def step_down(self):
         self.rungs -= 1
-        self.most_in_flight = self.most_in_flight if self.rungs < 0 else 2
+        self.room = self.room if self.rungs < 0 else 2
         return "now layer by layer" if self.rungs >= 0 else ""
 
 

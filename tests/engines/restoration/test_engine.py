@@ -82,7 +82,7 @@ def with_network(path, network, settings=CPU):
 
 
 def painted(engine, *crops, **settings):
-    return [patch.pixels for patch in engine.inpaint(crops, CPU.model_copy(update=settings))]
+    return [patch.pixels for patch in engine.inpaint(crops, CPU.with_values("restoration", **settings))]
 
 
 def as_values(crop):
