@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 from detectors.face_mesh import FaceMesh
 from detectors.mp_face import MediapipeFaces
@@ -62,33 +63,41 @@ def hands(hand_model: Path):
 @pytest.fixture(scope="session")
 def shape_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that train_shapes.py fills, with models for three tasks."""
-    folder = tmp_path_factory.mktemp("shape-models")
-    script = Path(__file__).with_name("train_shapes.py")
-    running = {
-        task: subprocess.Popen(
-            [sys.executable, str(script), task, str(folder)],
-            env=quiet_environment(folder),
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for task in ("segment", "detect", "classify")
-    }
-    for task, process in running.items():
-        said, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, f"training the {task} model failed:\n{said[-3000:]}"
-    return folder
+    return made_once(tmp_path_factory, "train_shapes.py")
 
 
 @pytest.fixture(scope="session")
 def yolo_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that yolo_kinds.py fills: NAME.pt of each of its KINDS, and told.pt."""
-    folder = tmp_path_factory.mktemp("yolo-kinds")
-    script = Path(__file__).with_name("yolo_kinds.py")
-    command = [sys.executable, str(script), str(folder)]
-    subprocess.run(command, env=quiet_environment(folder), cwd=folder, check=True, timeout=600)
+    """The folder that yolo_kinds.py fills: NAME.pt of each of its KINDS, and with-classes.pt."""
+    return made_once(tmp_path_factory, "yolo_kinds.py")
+
+
+def made_once(factory: pytest.TempPathFactory, script: str) -> Path:
+    """The folder that a script fills once for all test processes of a run (pytest-xdist)."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / Path(script).stem
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            folder.mkdir(exist_ok=True)
+            run_script(script, folder)
+            (folder / "complete").touch()
     return folder
+
+
+def run_script(name: str, folder: Path) -> None:
+    """Run a script beside this file, which fills the folder, in a process of its own."""
+    script = Path(__file__).with_name(name)
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)],
+        env=quiet_environment(folder),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, f"{name} failed:\n{done.stdout[-3000:]}"
 
 
 def quiet_environment(folder: Path) -> dict[str, str]:

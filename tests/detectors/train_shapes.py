@@ -1,8 +1,9 @@
-"""Trains tiny YOLO models on drawn shapes: `python train_shapes.py detect|segment|classify FOLDER`.
+"""Trains tiny YOLO models on drawn shapes: `python train_shapes.py FOLDER`.
 
-Run by conftest.py, once a test session, in a process of its own: training rearranges the process.
-It takes under a minute on two cores and leaves FOLDER/TASK.pt and, but for classify, its ONNX
-exports: TASK-pairs.onnx takes two pictures at a time, TASK-dynamic.onnx any number.
+Run by conftest.py, once a test session, in a process of its own: training changes the process.
+It leaves FOLDER/segment.pt, which is trained; detect.pt, the same model without its masks;
+classify.pt, untrained; and two ONNX exports of the first two: TASK-pairs.onnx takes two pictures
+at a time, TASK-dynamic.onnx any number.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ _TRAINING |= {"pretrained": False, "plots": False, "verbose": False, "mosaic": 0
 _TRAINING |= {"hsv_h": 0, "hsv_s": 0, "hsv_v": 0, "erasing": 0}
 
 
-def write_pictures(folder: Path, *, task: str) -> Path:
-    """Write the training set and return its description; labels are boxes or outlines."""
+def write_pictures(folder: Path) -> Path:
+    """Write the training set and return its description; labels are outlines."""
     rng = np.random.default_rng(0)
     for part, count in (("train", PICTURES), ("val", 8)):
         for kind in ("images", "labels"):
@@ -61,9 +62,7 @@ def write_pictures(folder: Path, *, task: str) -> Path:
             cv2.imwrite(str(folder / "images" / part / f"{index}.png"), pixels[:, :, ::-1])
             rows = []
             for label, outline in shapes:
-                low, high = outline.min(axis=0), outline.max(axis=0)
-                box = np.concatenate([(low + high) / 2, high - low])
-                numbers = (outline.ravel() if task == "segment" else box) / SIDE
+                numbers = outline.ravel() / SIDE
                 rows.append(" ".join([str(LABELS.index(label)), *(f"{n:.6f}" for n in numbers)]))
             (folder / "labels" / part / f"{index}.txt").write_text("\n".join(rows))
     names = ", ".join(f"{index}: {label}" for index, label in enumerate(LABELS))
@@ -74,23 +73,35 @@ def write_pictures(folder: Path, *, task: str) -> Path:
     return described
 
 
-def main(task: str, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    built = folder / f"{task}-built.yaml"
-    built.write_text(_ARCHITECTURE + _HEADS[task])
-    model = YOLO(str(built), task=task)
-    made = folder / f"{task}.pt"
-    if task == "classify":
-        model.save(str(made))
-        return
-    described = write_pictures(folder / f"{task}-data", task=task)
-    model.train(data=str(described), project=str(folder / f"{task}-runs"), **_TRAINING)
-    shutil.copy(folder / f"{task}-runs" / "train" / "weights" / "last.pt", made)
-    for name, dynamic in ((f"{task}-pairs", False), (f"{task}-dynamic", True)):
-        copy = shutil.copy(made, folder / f"{name}.pt")
+def build_model(folder: Path, task: str) -> YOLO:
+    """An untrained model for a task."""
+    described = folder / f"{task}-built.yaml"
+    described.write_text(_ARCHITECTURE + _HEADS[task])
+    return YOLO(str(described), task=task)
+
+
+def export(model_path: Path) -> None:
+    """Write a model's two ONNX exports."""
+    for name, dynamic in (("pairs", False), ("dynamic", True)):
+        copy = shutil.copy(model_path, model_path.with_name(f"{model_path.stem}-{name}.pt"))
         options = {"dynamic": dynamic, "batch": 1 if dynamic else 2, "device": "cpu"}
         YOLO(str(copy)).export(format="onnx", imgsz=640, simplify=False, **options)
 
 
+def main(folder: Path) -> None:
+    """Fill the folder with models."""
+    build_model(folder, "classify").save(str(folder / "classify.pt"))
+    described = write_pictures(folder / "data")
+    segmenter = build_model(folder, "segment")
+    segmenter.train(data=str(described), project=str(folder / "runs"), **_TRAINING)
+    shutil.copy(folder / "runs" / "train" / "weights" / "last.pt", folder / "segment.pt")
+    trained = YOLO(str(folder / "segment.pt"))
+    detector = build_model(folder, "detect").load(str(folder / "segment.pt"))
+    detector.model.names = trained.names
+    detector.save(str(folder / "detect.pt"))
+    export(folder / "segment.pt")
+    export(folder / "detect.pt")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -32,7 +32,7 @@ KINDS = (
 
 
 def main(folder: Path) -> None:
-    """Save one of each kind, and a YOLO-World model that was told its classes."""
+    """Save one of each kind, and a YOLO-World model with classes given as texts."""
     import torch
     from ultralytics import RTDETR, YOLO
 
@@ -53,7 +53,7 @@ def main(folder: Path) -> None:
     model.model.txt_feats = torch.nn.functional.normalize(torch.randn(1, 3, 512), dim=-1)
     model.model.model[-1].nc = 3
     model.model.names = {0: "left eye", 1: "ring", 2: "hat"}
-    model.save(folder / "told.pt")
+    model.save(folder / "with-classes.pt")
 
 
 if __name__ == "__main__":
