@@ -47,7 +47,7 @@ class Detector(Protocol):
         ...
 
 
-_Itself = TypeVar("_Itself", bound="Closing")  # typing.Self needs Python 3.11
+_Closing = TypeVar("_Closing", bound="Closing")  # typing.Self needs Python 3.11
 
 
 class Closing:
@@ -57,7 +57,7 @@ class Closing:
         """Give back what the model holds. Closing again does nothing."""
         raise NotImplementedError
 
-    def __enter__(self: _Itself) -> _Itself:
+    def __enter__(self: _Closing) -> _Closing:
         return self
 
     def __exit__(
@@ -67,6 +67,27 @@ class Closing:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class WrappingDetector(Closing):
+    """A detector around another one: bears its name and labels, and closes it."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    @property
+    def name(self) -> str:
+        """The inner detector's name."""
+        return self._detector.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The inner detector's labels."""
+        return self._detector.labels
+
+    def close(self) -> None:
+        """Give back what the inner detector holds. Closing again does nothing."""
+        self._detector.close()
 
 
 def check_pictures(pictures: Sequence[Pixels], names: Sequence[str]) -> None:

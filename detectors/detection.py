@@ -51,9 +51,10 @@ class Detection:
         object.__setattr__(self, "box_xyxy", box)
         object.__setattr__(self, "score", float(self.score))
         if self.polygon is not None:
-            object.__setattr__(self, "polygon", _points(self.polygon, least=3, what="polygon"))
+            polygon = _checked_points(self.polygon, "polygon", least=3)
+            object.__setattr__(self, "polygon", polygon)
         names = tuple(name for name, _ in self.landmarks)
-        spots = _points(tuple(spot for _, spot in self.landmarks), least=0, what="landmarks")
+        spots = _checked_points(tuple(spot for _, spot in self.landmarks), "landmarks")
         if len(set(names)) != len(names):
             raise ValueError(f"landmark names must differ, but got {names}")
         object.__setattr__(self, "landmarks", tuple(zip(names, spots, strict=True)))
@@ -83,17 +84,17 @@ class Detection:
         """Return the point of that name, or None if this detection has none of that name."""
         return dict(self.landmarks).get(name)
 
-    def moved(self, dx: float, dy: float) -> Detection:
+    def move_by(self, dx: float, dy: float) -> Detection:
         """Return a copy shifted right by dx and down by dy px, with its polygon and landmarks."""
-        return self._mapped(1.0, 1.0, dx, dy)
+        return self._map_points(1.0, 1.0, dx, dy)
 
-    def scaled(self, sx: float, sy: float) -> Detection:
+    def scale_by(self, sx: float, sy: float) -> Detection:
         """Return a copy whose coordinates are all multiplied by sx and sy, both above 0."""
         if not (sx > 0 and sy > 0):
             raise ValueError(f"scale must be above 0, but got {sx!r} and {sy!r}")
-        return self._mapped(sx, sy, 0.0, 0.0)
+        return self._map_points(sx, sy, 0.0, 0.0)
 
-    def clipped(self, size_wh: tuple[float, float]) -> Detection | None:
+    def clip_to(self, size_wh: tuple[float, float]) -> Detection | None:
         """Return a copy cut to a picture of that size, or None if no part of the box lies inside.
 
         Polygon points outside are moved to the nearest edge; landmarks stay where they are.
@@ -109,16 +110,16 @@ class Detection:
         )
         return replace(self, box_xyxy=box, polygon=polygon)
 
-    def _mapped(self, sx: float, sy: float, dx: float, dy: float) -> Detection:
-        def put(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    def _map_points(self, sx: float, sy: float, dx: float, dy: float) -> Detection:
+        def map_all(points: tuple[Point, ...]) -> tuple[Point, ...]:
             return tuple((x * sx + dx, y * sy + dy) for x, y in points)
 
-        (x0, y0), (x1, y1) = put((self.box_xyxy[:2], self.box_xyxy[2:]))
-        spots = put(tuple(spot for _, spot in self.landmarks))
+        (x0, y0), (x1, y1) = map_all((self.box_xyxy[:2], self.box_xyxy[2:]))
+        spots = map_all(tuple(spot for _, spot in self.landmarks))
         return replace(
             self,
             box_xyxy=(x0, y0, x1, y1),
-            polygon=None if self.polygon is None else put(self.polygon),
+            polygon=None if self.polygon is None else map_all(self.polygon),
             landmarks=tuple(zip((name for name, _ in self.landmarks), spots, strict=True)),
         )
 
@@ -132,7 +133,7 @@ def in_order(detections: Iterable[Detection]) -> tuple[Detection, ...]:
     return tuple(sorted(detections, key=lambda d: (-d.score, d.box_xyxy, d.label)))
 
 
-def _points(points: tuple[Point, ...], *, least: int, what: str) -> tuple[Point, ...]:
+def _checked_points(points: tuple[Point, ...], what: str, *, least: int = 0) -> tuple[Point, ...]:
     plain = tuple((float(x), float(y)) for x, y in points)
     if len(plain) < least or not all(map(math.isfinite, (v for point in plain for v in point))):
         raise ValueError(f"{what} must be {least} or more finite points, but got {points!r}")

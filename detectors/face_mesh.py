@@ -41,14 +41,19 @@ NOSE_TIP, RIGHT_EAR, LEFT_EAR = 1, 234, 454
 
 POINTS = 468
 PRESENT = 0.5
+"""Least presence of a face."""
 
-_SIDE = 192
-# The model's outputs: the points, x, y, z each; and how sure it is that this is a face, a logit.
-_MARKS, _FACE = "conv2d_21", "conv2d_31"
-_AROUND = 1.5  # MediaPipe's view of a face: the square around its points, so many times
-# The same around a box. A box tight around the face wants 1.5, BlazeFace's 1.2; seen too closely
-# the points of a blurred face are far off, seen too widely only a little.
-_AROUND_BOX = 1.25
+_SIDE_PX = 192
+"""Side of the model's input."""
+_POINTS_OUTPUT = "conv2d_21"
+"""The model's output of the points: x, y, z each."""
+_PRESENCE_OUTPUT = "conv2d_31"
+"""The model's output of how sure it is that it sees a face: a logit."""
+_POINTS_MARGIN = 1.5
+"""Side of the model's view in sides of the square around a face's points, as in MediaPipe."""
+_BOX_MARGIN = 1.25
+"""The same around a box. A box tight around the face wants 1.5, BlazeFace's 1.2; seen too closely
+the points of a blurred face are far off, seen too widely only a little."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +77,7 @@ class Mesh:
     @property
     def eyes(self) -> tuple[Point, Point]:
         """The middles of the right and the left eye."""
-        return self._middle(RIGHT_EYE), self._middle(LEFT_EYE)
+        return self._middle_of(RIGHT_EYE), self._middle_of(LEFT_EYE)
 
     @property
     def eye_distance(self) -> float:
@@ -83,11 +88,11 @@ class Mesh:
     def landmarks(self) -> tuple[tuple[str, Point], ...]:
         """The six named points that BlazeFace gives (`mp_face.LANDMARKS`)."""
         right, left = self.eyes
-        ends = (self._middle((row,)) for row in (RIGHT_EAR, LEFT_EAR))
-        spots = (right, left, self._middle((NOSE_TIP,)), self._middle(INNER_LIPS), *ends)
+        ends = (self._middle_of((row,)) for row in (RIGHT_EAR, LEFT_EAR))
+        spots = (right, left, self._middle_of((NOSE_TIP,)), self._middle_of(INNER_LIPS), *ends)
         return tuple(zip(LANDMARKS, spots, strict=True))
 
-    def _middle(self, rows: Sequence[int]) -> Point:
+    def _middle_of(self, rows: Sequence[int]) -> Point:
         x, y = self.points[list(rows)].mean(axis=0)
         return float(x), float(y)
 
@@ -101,9 +106,9 @@ class FaceMesh(Closing):
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise DetectorError(f"no model file at {path}: check the face mesh's path")
-        self._net: Any = _open(path)
+        self._net: Any = _open_net(path)
 
-    def find(
+    def find_mesh(
         self, pixels: Pixels, box_xyxy: Box, eyes: tuple[Point, Point] | None = None
     ) -> Mesh | None:
         """Return the mesh of the face in that box, or None where the model sees no face.
@@ -120,75 +125,75 @@ class FaceMesh(Closing):
             raise DetectorError(f"a face's box must have left < right, top < bottom: {box_xyxy}")
         square = _Square(
             np.array([(x0 + x1) / 2, (y0 + y1) / 2]),
-            max(x1 - x0, y1 - y0) * _AROUND_BOX,
-            _turn(eyes) if eyes else 0.0,
+            max(x1 - x0, y1 - y0) * _BOX_MARGIN,
+            _eye_angle(eyes) if eyes else 0.0,
         )
-        # The first look finds where the face is, the second sees it as the model was taught.
-        square = _around(self._points(pixels, square))
-        points = self._points(pixels, square)
-        presence = (1 + math.tanh(float(self._net.forward(_FACE).item()) / 2)) / 2
+        # The first look finds where the face is; the second sees it framed as in training.
+        square = _face_square(self._find_points(pixels, square))
+        points = self._find_points(pixels, square)
+        presence = (1 + math.tanh(float(self._net.forward(_PRESENCE_OUTPUT).item()) / 2)) / 2
         return None if presence < PRESENT else Mesh(points.astype(np.float32), presence)
 
     def close(self) -> None:
         """Give back what the model holds. Closing again does nothing."""
         self._net = None
 
-    def _points(self, pixels: Pixels, square: _Square) -> NDArray[np.float64]:
-        """Where the model sees the points, in px of the picture, be there a face or not."""
+    def _find_points(self, pixels: Pixels, square: _Square) -> NDArray[np.float64]:
+        """Where the model puts the points, in px of the picture, whether or not it sees a face."""
         if self._net is None:
             raise DetectorError("the face mesh was closed: open it again")
-        view = square.cut(pixels).transpose(2, 0, 1)[None]
+        view = square.cut_view(pixels).transpose(2, 0, 1)[None]
         self._net.setInput(view.astype(np.float32) / np.float32(255))
-        seen = self._net.forward(_MARKS).reshape(POINTS, 3)[:, :2]
-        return np.asarray(seen @ square.axes.T + square.corner, np.float64)
+        seen = self._net.forward(_POINTS_OUTPUT).reshape(POINTS, 3)[:, :2]
+        return np.asarray(seen @ square.view_axes.T + square.view_corner, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class _Square:
-    """What the model is shown of a picture: a square around `middle`, turned clockwise."""
+    """The part of a picture that the model sees: a square around `middle`, turned clockwise."""
 
     middle: NDArray[np.float64]
     side: float
     turn: float
 
     @property
-    def axes(self) -> NDArray[np.float64]:
+    def view_axes(self) -> NDArray[np.float64]:
         """One step right and one step down in the view, as columns, in the picture."""
-        return self.side / _SIDE * _rotation(self.turn)
+        return self.side / _SIDE_PX * _rotation_matrix(self.turn)
 
     @property
-    def corner(self) -> NDArray[np.float64]:
+    def view_corner(self) -> NDArray[np.float64]:
         """Where in the picture the view's upper left corner lies."""
-        return np.asarray(self.middle - self.axes.sum(axis=1) * (_SIDE / 2))
+        return np.asarray(self.middle - self.view_axes.sum(axis=1) * (_SIDE_PX / 2))
 
-    def cut(self, pixels: Pixels) -> Pixels:
-        """The view, _SIDE px wide; beyond the picture its edge goes on."""
+    def cut_view(self, pixels: Pixels) -> Pixels:
+        """The view, _SIDE_PX wide; beyond the picture its edge pixels are repeated."""
         import cv2
 
         # warpAffine takes single pixels: a large face is cut out larger and then averaged down.
-        times = min(max(1, round(self.side / _SIDE)), 16)
-        axes = self.axes / times
+        times = min(max(1, round(self.side / _SIDE_PX)), 16)
+        axes = self.view_axes / times
         # From pixel edges to the pixel centres that OpenCV counts in.
-        shift = self.corner + axes.sum(axis=1) / 2 - 0.5
+        shift = self.view_corner + axes.sum(axis=1) / 2 - 0.5
         large = cv2.warpAffine(
             np.ascontiguousarray(pixels),
             np.column_stack([axes, shift]),
-            (_SIDE * times, _SIDE * times),
+            (_SIDE_PX * times, _SIDE_PX * times),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        view = cv2.resize(large, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        view = cv2.resize(large, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
         return np.asarray(view, np.uint8)
 
 
-def _open(path: Path) -> Any:
+def _open_net(path: Path) -> Any:
     import cv2
 
     try:
         net = cv2.dnn.readNetFromTFLite(np.fromfile(path, np.uint8))
-        net.setInput(np.zeros((1, 3, _SIDE, _SIDE), np.float32))
+        net.setInput(np.zeros((1, 3, _SIDE_PX, _SIDE_PX), np.float32))
         # One by one: OpenCV 5 does not count the second among the model's outputs.
-        sizes = [net.forward(output).size for output in (_MARKS, _FACE)]
+        sizes = [net.forward(output).size for output in (_POINTS_OUTPUT, _PRESENCE_OUTPUT)]
     except cv2.error as error:
         raise DetectorError(f"{path} is not a face mesh that OpenCV can read: {error}") from error
     if sizes != [3 * POINTS, 1]:
@@ -196,21 +201,25 @@ def _open(path: Path) -> Any:
     return net
 
 
-def _around(points: NDArray[np.float64]) -> _Square:
+def _face_square(points: NDArray[np.float64]) -> _Square:
     """The square in which the model sees the face of these points best."""
     right, left = (points[list(ring)].mean(axis=0) for ring in (RIGHT_EYE, LEFT_EYE))
-    turn = _turn((right, left))
-    upright = points @ _rotation(turn)
+    turn = _eye_angle((right, left))
+    upright = points @ _rotation_matrix(turn)
     low, high = upright.min(axis=0), upright.max(axis=0)
-    return _Square(_rotation(turn) @ ((low + high) / 2), float((high - low).max()) * _AROUND, turn)
+    return _Square(
+        _rotation_matrix(turn) @ ((low + high) / 2),
+        float((high - low).max()) * _POINTS_MARGIN,
+        turn,
+    )
 
 
-def _turn(eyes: tuple[Sequence[float], Sequence[float]]) -> float:
+def _eye_angle(eyes: tuple[Sequence[float], Sequence[float]]) -> float:
     """How far the line from the right eye to the left is turned clockwise, in radians."""
     (right_x, right_y), (left_x, left_y) = eyes
     return math.atan2(left_y - right_y, left_x - right_x)
 
 
-def _rotation(turn: float) -> NDArray[np.float64]:
+def _rotation_matrix(turn: float) -> NDArray[np.float64]:
     """The matrix that turns (x, y) clockwise as seen, y being down."""
     return np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])

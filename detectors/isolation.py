@@ -21,8 +21,8 @@ def process_untouched(environment: Mapping[str, str]) -> Generator[None, None, N
     Put back: the whole environment, torch's and OpenCV's thread counts, numpy's print options, the
     warning filters, `torch.save`, Pillow's `open` (or a damaged picture would make ultralytics
     install a package) and OpenCV's readers and writers. Warnings meanwhile are not shown.
-    OMP_NUM_THREADS, unless already set, is what torch uses now, so that no library takes its
-    absence for a wish.
+    OMP_NUM_THREADS, unless already set, is what torch uses now, so that libraries do not treat
+    "unset" as a request to change it.
     """
     with light_imports():
         import cv2
@@ -30,9 +30,11 @@ def process_untouched(environment: Mapping[str, str]) -> Generator[None, None, N
 
     before = dict(os.environ)
     printing = np.get_printoptions()
-    # Asked for before OpenCV is touched: its count is a setting, torch's only an answer.
+    # Read first: torch's count is no setting of its own, and may change with OpenCV's.
     torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    functions = [(home, name, getattr(home, name)) for home, name in _replaced(torch, cv2)]
+    functions = [
+        (home, name, getattr(home, name)) for home, name in _replaced_functions(torch, cv2)
+    ]
     os.environ.setdefault("OMP_NUM_THREADS", str(torch_threads))
     os.environ.update(environment)
     try:
@@ -53,7 +55,7 @@ def process_untouched(environment: Mapping[str, str]) -> Generator[None, None, N
             cv2.setNumThreads(cv2_threads)
 
 
-def _replaced(torch: ModuleType, cv2: ModuleType) -> list[tuple[ModuleType, str]]:
+def _replaced_functions(torch: ModuleType, cv2: ModuleType) -> list[tuple[ModuleType, str]]:
     """The functions of other libraries that ultralytics replaces when it is imported."""
     from PIL import Image
 
@@ -62,20 +64,20 @@ def _replaced(torch: ModuleType, cv2: ModuleType) -> list[tuple[ModuleType, str]
 
 @contextmanager
 def light_imports() -> Generator[None, None, None]:
-    """While this lasts importing torch and mediapipe starts no process and writes no file.
+    """Inside this block importing torch and mediapipe starts no process and writes no file.
 
-    torch asks ldconfig where a library is, mediapipe's microphone asks gcc too, and its plots
-    import matplotlib, which writes a cache of fonts. Whoever wants the plots gets matplotlib then.
+    torch asks ldconfig where a library is, mediapipe's audio module asks gcc too, and its plotting
+    module imports matplotlib, which writes a font cache. matplotlib is imported when it is used.
     """
     import ctypes.util
 
-    plots = _Later("matplotlib")
-    vars(plots)["pyplot"] = pyplot = _Later("matplotlib.pyplot")
-    unneeded = {"matplotlib": plots, "matplotlib.pyplot": pyplot, "sounddevice": None}
-    absent = {name: each for name, each in unneeded.items() if name not in sys.modules}
+    matplotlib = _LazyModule("matplotlib")
+    vars(matplotlib)["pyplot"] = pyplot = _LazyModule("matplotlib.pyplot")
+    unneeded = {"matplotlib": matplotlib, "matplotlib.pyplot": pyplot, "sounddevice": None}
+    absent = {name: module for name, module in unneeded.items() if name not in sys.modules}
     cast(dict[str, ModuleType | None], sys.modules).update(absent)
     try:
-        with patched(ctypes.util, "find_library", lambda name: None):
+        with patch_attribute(ctypes.util, "find_library", lambda name: None):
             yield
     finally:
         for name in absent:
@@ -84,37 +86,37 @@ def light_imports() -> Generator[None, None, None]:
 
 @contextmanager
 def kept_from_network() -> Generator[None, None, None]:
-    """While this lasts libcurl reaches nobody, as mediapipe's does to report its use.
+    """Inside this block libcurl, by which mediapipe reports its use, reaches no server.
 
-    It is told of a proxy of a kind that does not exist, so that it gives up before it looks up a
-    name. `os.environ`, which Python's own libraries read, stays as it is.
+    Its environment names a proxy of a kind that does not exist, so that it gives up before it looks
+    up a host. `os.environ`, which Python's own libraries read, stays as it is.
     """
-    for name, value in _NO_WAY_OUT.items():
+    for name, value in _BROKEN_PROXIES.items():
         os.putenv(name, value)
     try:
         yield
     finally:
-        for name in _NO_WAY_OUT:
+        for name in _BROKEN_PROXIES:
             if name in os.environ:
                 os.putenv(name, os.environ[name])
             else:
                 os.unsetenv(name)
 
 
-class _Later(ModuleType):
+class _LazyModule(ModuleType):
     """A module that is imported once something of it is used."""
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):  # what the import system itself asks
+        if name.startswith("__"):  # the import system reads these
             raise AttributeError(name)
         return getattr(importlib.import_module(self.__name__), name)
 
 
-_NO_WAY_OUT = {"https_proxy": "none://", "http_proxy": "none://", "no_proxy": "localhost"}
+_BROKEN_PROXIES = {"https_proxy": "none://", "http_proxy": "none://", "no_proxy": "localhost"}
 
 
 @contextmanager
-def patched(module: ModuleType, name: str, value: object) -> Generator[None, None, None]:
+def patch_attribute(module: ModuleType, name: str, value: object) -> Generator[None, None, None]:
     """Give a module's attribute another value for the duration."""
     before = getattr(module, name, None)
     setattr(module, name, value)

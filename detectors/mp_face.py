@@ -23,12 +23,22 @@ LANDMARKS = (
 )
 
 # BlazeFace's box is a square from the brows to below the lips. The whole face, forehead to chin
-# and ear to ear, is an ellipse upright on the face: half its height and width, and how far its
-# middle lies above the square's, in parts of the square's side. Judged by eye on the pictures in
-# tests/detectors/test_mp_face.py.
-HALF_HEIGHT, HALF_WIDTH, RISE = 0.75, 0.58, 0.09
+# and ear to ear, is an ellipse upright on the face. Its measures were chosen by eye on the pictures
+# in tests/detectors/test_mp_face.py.
+HALF_HEIGHT = 0.75
+"""Half the height of the ellipse, in sides of the square."""
 
-ALIKE, AS_SURE = 0.5, 0.1
+HALF_WIDTH = 0.58
+"""Half its width, in sides of the square."""
+
+RISE = 0.09
+"""How far its middle lies above the square's, in sides of the square."""
+
+MERGE_IOU = 0.5
+"""Sightings enter the mean of a face if they overlap the best one more than this."""
+
+MERGE_SCORES = 0.1
+"""... and their score is at most so much below the best one's."""
 
 HINT = 0.25
 """Least score of a sighting that is worth a closer look."""
@@ -44,12 +54,14 @@ class MediapipeFaces(WindowedTask):
     Raises DetectorError where path is not such a model.
     """
 
-    lone = 0.4
+    single_view_margin = 0.4
     # BlazeFace sees a square of a sixth to a half of the view with a score above 0.75, and one
     # from a tenth on with HINT or more: so a coarse search finds where a closer look is worth it.
     # It finds more faces than a dense search did, in a third of the windows.
-    shrink, overlap = 2.3, 0.25
-    search, closer = 1.6, 0.27
+    shrink = 2.3
+    overlap = 0.25
+    search = 1.6
+    zoom_fill = 0.27
 
     def __init__(self, path: Path, settings: DetectorSettings = DEFAULTS) -> None:
         side = 192 if "full_range" in path.name else 128
@@ -57,13 +69,13 @@ class MediapipeFaces(WindowedTask):
             path, settings, name="mediapipe-face", label="face", side=side, smallest=160
         )
 
-    def _open(self, vision: Any, options: Any) -> Any:
+    def _open_task(self, vision: Any, options: Any) -> Any:
         floor = min(self._confidence, HINT)
         return vision.FaceDetector.create_from_options(
             vision.FaceDetectorOptions(base_options=options, min_detection_confidence=floor)
         )
 
-    def _read(self, result: Any) -> Iterator[Detection]:
+    def _read_detections(self, result: Any) -> Iterator[Detection]:
         for face in result.detections:
             box = face.bounding_box
             if box.width > 0 and box.height > 0:
@@ -83,16 +95,18 @@ class MediapipeFaces(WindowedTask):
                     ),
                 )
 
-    def _merge(self, sightings: tuple[Detection, ...]) -> Detection:
+    def _merge_sightings(self, sightings: tuple[Detection, ...]) -> Detection:
         # Sightings at other scales differ by a tenth of the box; their mean is steadier than the
-        # best of them. Less sure ones saw it too small or in part, and their boxes are off.
+        # best of them. Those of a lower score saw it too small or in part, and their boxes are off.
         best = sightings[0]
-        alike = [
-            each
-            for each in sightings
-            if iou(each.box_xyxy, best.box_xyxy) > ALIKE and each.score >= best.score - AS_SURE
-        ]
-        face = mean_of(alike)
+        floor = best.score - MERGE_SCORES
+        face = mean_of(
+            [
+                seen
+                for seen in sightings
+                if iou(seen.box_xyxy, best.box_xyxy) > MERGE_IOU and seen.score >= floor
+            ]
+        )
         return replace(face, box_xyxy=whole_face(face))
 
 

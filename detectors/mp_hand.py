@@ -21,9 +21,8 @@ LANDMARKS = (
     *(f"{f}_{joint}" for f in _FINGERS for joint in _JOINTS.get(f, ("mcp", "pip", "dip", "tip"))),
 )
 
-# The points are joints, inside the flesh: the outline lies this part of the hand's size outside
-# them.
 FLESH = 0.2
+"""How far the outline lies outside the landmarks, which are joints, in parts of the hand's size."""
 
 
 class MediapipeHands(WindowedTask):
@@ -35,19 +34,19 @@ class MediapipeHands(WindowedTask):
     Raises DetectorError where path is not such a bundle.
     """
 
-    lone = 0.9  # a white tie was a hand with 0.92, once
+    single_view_margin = 0.9  # a white tie once scored 0.92 as a hand
 
     def __init__(self, path: Path, settings: DetectorSettings = DEFAULTS) -> None:
         super().__init__(
             path, settings, name="mediapipe-hand", label="hand", side=224, smallest=200
         )
 
-    def _open(self, vision: Any, options: Any) -> Any:
+    def _open_task(self, vision: Any, options: Any) -> Any:
         return vision.HandLandmarker.create_from_options(
             vision.HandLandmarkerOptions(base_options=options, num_hands=4)
         )
 
-    def _read(self, result: Any) -> Iterator[Detection]:
+    def _read_detections(self, result: Any) -> Iterator[Detection]:
         for marks, sides in zip(result.hand_landmarks, result.handedness, strict=True):
             points = [(mark.x * self._side, mark.y * self._side) for mark in marks]
             (x0, y0), (x1, y1) = np.min(points, axis=0), np.max(points, axis=0)
@@ -60,7 +59,7 @@ class MediapipeHands(WindowedTask):
                     landmarks=tuple(zip(LANDMARKS, points, strict=True)),
                 )
 
-    def _merge(self, sightings: tuple[Detection, ...]) -> Detection:
+    def _merge_sightings(self, sightings: tuple[Detection, ...]) -> Detection:
         best = sightings[0]  # no mean: sightings may disagree on which finger is which
         polygon = hand_outline(best)
         (x0, y0), (x1, y1) = np.min(polygon, axis=0), np.max(polygon, axis=0)

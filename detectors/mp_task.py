@@ -1,4 +1,4 @@
-"""A MediaPipe task that says nothing: neither on stderr nor to its maker."""
+"""A MediaPipe task that writes nothing to stderr and reports nothing to its maker."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from detectors.base import Pixels
 from detectors.isolation import kept_from_network
 
 LIFE_SECONDS = 40.0
-"""How long a task stays open. A minute after it was opened MediaPipe 1.2 reports its use, from a
-thread of its own, and when it is closed: so it is closed before, while the network is kept away.
-Opening it again takes some 20 ms."""
+"""How long a task stays open. MediaPipe 1.2 reports its use when a task is closed, and from a
+thread of its own a minute after it was opened: so it is closed before, without network. Opening it
+again takes some 20 ms."""
 
 _STDERR = threading.Lock()
 
@@ -33,16 +33,16 @@ class MediapipeTask:
         self._timer: threading.Timer | None = None
 
     def open(self) -> None:
-        """Open it now, so that what is wrong shows. Raises what `open_task` raises."""
+        """Open it now, so that a faulty model shows. Raises what `open_task` raises."""
         with self._lock:
-            self._reopen()
+            self._reopen_task()
 
     def detect(self, view: Pixels) -> Any:
         """MediaPipe's result for a view, RGB."""
         with self._lock:
             if self._task is None:
-                self._reopen()
-            return _detect(self._task, view)
+                self._reopen_task()
+            return _detect_view(self._task, view)
 
     def close(self) -> None:
         """Give back what MediaPipe holds, until the next use."""
@@ -51,31 +51,31 @@ class MediapipeTask:
                 self._timer.cancel()
             task, self._task, self._timer = self._task, None, None
             if task is not None:
-                _close(task)
+                _close_task(task)
 
-    def _reopen(self) -> None:
+    def _reopen_task(self) -> None:
         with quiet_stderr(), kept_from_network():
             self._task = self._open_task()
-            # Its last messages come with the first view.
-            _detect(self._task, np.zeros((self._side, self._side, 3), dtype=np.uint8))
+            # MediaPipe's last messages come with the first view.
+            _detect_view(self._task, np.zeros((self._side, self._side, 3), dtype=np.uint8))
         self._timer = threading.Timer(LIFE_SECONDS, self.close)
         self._timer.daemon = True
         self._timer.start()
 
 
-def _detect(task: Any, view: Pixels) -> Any:
+def _detect_view(task: Any, view: Pixels) -> Any:
     import mediapipe
 
     return task.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=view))
 
 
-def _close(task: Any) -> None:
+def _close_task(task: Any) -> None:
     with quiet_stderr(), kept_from_network():
         try:
             task.close()
         except RuntimeError:
-            # Nobody closed it and the interpreter is ending: MediaPipe's worker thread is gone
-            # already. Without its handle, its __del__ keeps still; the system takes back the rest.
+            # The interpreter is ending, and MediaPipe's worker thread is gone already. Without its
+            # handle, the task's __del__ does nothing; the system frees the rest.
             task._handle = None
 
 

@@ -20,48 +20,47 @@ def intersection_area(a: Box, b: Box) -> float:
 def iou(a: Box, b: Box) -> float:
     """Shared area over joint area, 0 to 1: 1 for equal boxes, 0 for boxes that share nothing."""
     shared = intersection_area(a, b)
-    joint = _area(a) + _area(b) - shared
+    joint = _box_area(a) + _box_area(b) - shared
     return min(shared / joint, 1.0) if joint > 0 else 0.0
 
 
 def overlap_of_smaller(a: Box, b: Box) -> float:
     """Shared area over the smaller box's area, 0 to 1: 1 where one box lies inside the other."""
-    smaller = min(_area(a), _area(b))
+    smaller = min(_box_area(a), _box_area(b))
     return min(intersection_area(a, b) / smaller, 1.0) if smaller > 0 else 0.0
 
 
-def heaps(
+def cluster_detections(
     detections: Iterable[Detection], *, iou_above: float, smaller_above: float = 1.0
 ) -> tuple[tuple[Detection, ...], ...]:
-    """Gather detections of one thing into heaps; heaps and their members are `in_order`.
+    """Group detections of one thing into clusters; clusters and their members are `in_order`.
 
-    Going from the best score down, a detection joins the first heap whose best one has the same
+    Going from the best score down, a detection joins the first cluster whose best one has the same
     label and overlaps it: `iou` above iou_above, or `overlap_of_smaller` above smaller_above (the
-    default of 1.0 switches this one off). If there is none it starts a heap. Each detection is in
-    exactly one heap, and the result does not depend on the input's order.
+    default of 1.0 switches this one off). If there is none it starts a cluster. Each detection is
+    in exactly one cluster, and the result does not depend on the input's order.
     """
-    found: list[list[Detection]] = []
+    clusters: list[list[Detection]] = []
     for candidate in in_order(detections):
-        for heap in found:
-            best = heap[0]
+        for cluster in clusters:
+            best = cluster[0]
             if best.label == candidate.label and (
                 iou(best.box_xyxy, candidate.box_xyxy) > iou_above
                 or overlap_of_smaller(best.box_xyxy, candidate.box_xyxy) > smaller_above
             ):
-                heap.append(candidate)
+                cluster.append(candidate)
                 break
         else:
-            found.append([candidate])
-    return tuple(map(tuple, found))
+            clusters.append([candidate])
+    return tuple(map(tuple, clusters))
 
 
-def suppress(
+def suppress_overlaps(
     detections: Iterable[Detection], *, iou_above: float, smaller_above: float = 1.0
 ) -> tuple[Detection, ...]:
-    """Keep the best of each of the `heaps`: non-maximum suppression, label by label."""
-    return tuple(
-        heap[0] for heap in heaps(detections, iou_above=iou_above, smaller_above=smaller_above)
-    )
+    """Keep the best of each cluster: non-maximum suppression, label by label."""
+    clusters = cluster_detections(detections, iou_above=iou_above, smaller_above=smaller_above)
+    return tuple(cluster[0] for cluster in clusters)
 
 
 def mean_of(detections: Sequence[Detection]) -> Detection:
@@ -84,5 +83,5 @@ def mean_of(detections: Sequence[Detection]) -> Detection:
     )
 
 
-def _area(box: Box) -> float:
+def _box_area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])

@@ -1,4 +1,4 @@
-"""Opens any kind of detector."""
+"""Opens a detector of any kind, by the name of the kind."""
 
 from __future__ import annotations
 

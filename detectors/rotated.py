@@ -1,4 +1,4 @@
-"""Any detector, looking at turned copies of a picture too."""
+"""A detector around another one: looks at turned copies of each picture too."""
 
 from __future__ import annotations
 
@@ -7,52 +7,37 @@ from dataclasses import replace
 
 import numpy as np
 
-from detectors.base import Closing, Detector, Pixels
+from detectors.base import Pixels, WrappingDetector
 from detectors.detection import Detection, Point
-from detectors.overlap import suppress
+from detectors.overlap import suppress_overlaps
 
-OVERLAP = 0.4
-"""A face seen upright and turned is one face from this IoU on; the more certain sighting stays."""
+IOU = 0.4
+"""Sightings of a face, upright and turned, above this IoU are one face; the best score stays."""
 
 
-class Turned(Closing):
+class RotatedDetector(WrappingDetector):
     """Finds what `detector` finds in a picture and in its copies turned by 90, 180 and 270 degrees.
 
-    Boxes, polygons and landmarks are those of the picture as it is. A detector that goes by names
-    (scripted) should not be turned: it would find its boxes four times.
+    Boxes, polygons and landmarks are in coordinates of the upright picture. A detector that goes by
+    names (scripted) should not be wrapped so: it would find its boxes four times.
     """
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-
-    @property
-    def name(self) -> str:
-        return self._detector.name
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self._detector.labels
 
     def detect(
         self, pictures: Sequence[Pixels], *, names: Sequence[str] = ()
     ) -> list[tuple[Detection, ...]]:
         """See `Detector.detect`."""
-        found = [list(each) for each in self._detector.detect(pictures, names=names)]
+        found = [list(seen) for seen in self._detector.detect(pictures, names=names)]
         for quarters in (1, 2, 3):
             copies = [np.ascontiguousarray(np.rot90(pixels, quarters)) for pixels in pictures]
             sightings = self._detector.detect(copies, names=names)
             for seen, pixels, turned in zip(found, pictures, sightings, strict=True):
-                back = _back(quarters, (pixels.shape[1], pixels.shape[0]))
+                back = _map_back(quarters, (pixels.shape[1], pixels.shape[0]))
                 seen += [_turned_back(detection, back) for detection in turned]
-        return [suppress(each, iou_above=OVERLAP) for each in found]
-
-    def close(self) -> None:
-        """Give back what the model holds. Closing again does nothing."""
-        self._detector.close()
+        return [suppress_overlaps(seen, iou_above=IOU) for seen in found]
 
 
-def _back(quarters: int, size_wh: tuple[int, int]) -> Callable[[Point], Point]:
-    """The map from a copy that numpy.rot90 turned (counter-clockwise) to the picture."""
+def _map_back(quarters: int, size_wh: tuple[int, int]) -> Callable[[Point], Point]:
+    """How points map from a copy that numpy.rot90 turned (counter-clockwise) to the picture."""
     width, height = size_wh
     if quarters == 1:
         return lambda point: (width - point[1], point[0])

@@ -1,4 +1,4 @@
-"""Boxes that come from elsewhere, read from a JSON file."""
+"""Boxes that another program or a person made, read from a JSON file."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class ScriptedDetector(Closing):
     def __init__(self, path: Path, settings: DetectorSettings = DEFAULTS) -> None:
         self.name = "scripted"
         self._floor = settings.confidence or 0.0
-        self._boxes = _read(path, self.name)
-        found = [detection for each in self._boxes.values() for detection in each]
-        self.labels = tuple(sorted({detection.label for detection in found}))
+        self._boxes = _read_boxes(path, self.name)
+        labels = {found.label for detections in self._boxes.values() for found in detections}
+        self.labels = tuple(sorted(labels))
 
     def detect(
         self, pictures: Sequence[Pixels], *, names: Sequence[str] = ()
@@ -58,7 +58,7 @@ class ScriptedDetector(Closing):
         listed = self._boxes.get(str(relative), self._boxes.get(relative.name, ()))
         inside: list[Detection] = []
         for detection in listed:
-            clipped = detection.clipped(size_wh)
+            clipped = detection.clip_to(size_wh)
             if clipped is None:
                 raise DetectorError(
                     f"the scripted box {detection.box_xyxy} lies outside {name!r}, which is "
@@ -69,7 +69,7 @@ class ScriptedDetector(Closing):
         return in_order(inside)
 
 
-def _read(path: Path, detector: str) -> dict[str, tuple[Detection, ...]]:
+def _read_boxes(path: Path, detector: str) -> dict[str, tuple[Detection, ...]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -87,20 +87,20 @@ def _read(path: Path, detector: str) -> dict[str, tuple[Detection, ...]]:
         raise DetectorError(f"the boxes file {path} must look like {_EXAMPLE}")
     return {
         str(PurePosixPath(name.replace("\\", "/"))): tuple(
-            _detection(entry, detector, f"{path}: {name!r}, box {index + 1}")
-            for index, entry in enumerate(_list(entries, f"{path}: {name!r}"))
+            _read_detection(entry, detector, f"{path}: {name!r}, box {index + 1}")
+            for index, entry in enumerate(_checked_list(entries, f"{path}: {name!r}"))
         )
         for name, entries in content.items()
     }
 
 
-def _list(entries: Any, where: str) -> list[Any]:
+def _checked_list(entries: Any, where: str) -> list[Any]:
     if not isinstance(entries, list):
         raise DetectorError(f"{where}: must be a list of boxes, but is {entries!r}: see {_EXAMPLE}")
     return entries
 
 
-def _detection(entry: Any, detector: str, where: str) -> Detection:
+def _read_detection(entry: Any, detector: str, where: str) -> Detection:
     given: dict[str, Any] = entry if isinstance(entry, dict) else {"box": entry}
     if unknown := sorted(set(given) - _KEYS):
         raise DetectorError(f"{where}: unknown key {unknown[0]!r}; known are {sorted(_KEYS)}")

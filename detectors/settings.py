@@ -1,4 +1,4 @@
-"""What can be set about a detector: one frozen record, the only way in."""
+"""The settings of a detector: one frozen record for all kinds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class DetectorSettings:
     """Settings of every kind of detector; each reads its own. None means its own default.
 
     confidence: least score kept, 0 to 1. yolo: 0.3; mediapipe: 0.75, and a thing that only one
-        window saw needs two fifths more of what is missing to 1 (0.85).
+        window saw needs two fifths of what is missing to 1 more (0.85).
     iou: two boxes of one label overlapping more than this (shared over joint area) are one thing,
         0 to 1. yolo: 0.7; mediapipe: 0.3.
     image_size: yolo: side in px at which the model looks, a multiple of 32: 640. An export of

@@ -19,7 +19,7 @@ import click
 
 from weights.checksum import file_sha256, folder_digests, format_sums
 from weights.errors import WeightsError
-from weights.manifest import KINDS, MANIFEST, load
+from weights.manifest import KINDS, MANIFEST, load_manifest
 
 SUMS = "SHA256SUMS"
 
@@ -46,7 +46,7 @@ def append(manifest: Path, text: str) -> None:
         trial = Path(folder) / manifest.name
         trial.write_text(whole, encoding="utf-8")
         try:
-            load(trial)
+            load_manifest(trial)
         except WeightsError as error:
             raise click.ClickException(str(error)) from error
     manifest.write_text(whole, encoding="utf-8")

@@ -49,7 +49,9 @@ def folder_faults(folder: Path, sums: str) -> list[str]:
     listed = parse_sums((folder / sums).read_text(encoding="utf-8"))
     if listed is None:
         return [f"{sums} is not a list of hashes"]
-    return [fault for name, digest in listed.items() if (fault := _fault(folder, name, digest))]
+    return [
+        fault for name, digest in listed.items() if (fault := _file_fault(folder, name, digest))
+    ]
 
 
 def folder_size(folder: Path) -> int:
@@ -57,7 +59,7 @@ def folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _fault(folder: Path, name: str, expected: str) -> str | None:
+def _file_fault(folder: Path, name: str, expected: str) -> str | None:
     if not (folder / name).is_file():
         return f"{name} is missing"
     found = file_sha256(folder / name)

@@ -1,4 +1,4 @@
-"""The store as the user's environment wants it: where the cache is, which hub, online or not."""
+"""The store that the environment variables describe: the cache folder, the hub, online or not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(platformdirs.user_cache_dir("autofix", appauthor=False)) / "weights"
 
 
-def hub(environ: Mapping[str, str] = os.environ) -> str:
+def hub_url(environ: Mapping[str, str] = os.environ) -> str:
     """Return the hub: $AUTOFIX_HUB, else $HF_ENDPOINT, else the Hugging Face hub."""
     for name in ("AUTOFIX_HUB", "HF_ENDPOINT"):
         if not (url := environ.get(name, "").rstrip("/")):
@@ -34,7 +34,7 @@ def hub(environ: Mapping[str, str] = os.environ) -> str:
     return DEFAULT_HUB
 
 
-def offline(environ: Mapping[str, str] = os.environ) -> bool:
+def is_offline(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether downloads are off: $AUTOFIX_OFFLINE, or $HF_HUB_OFFLINE where that is not set."""
     for name in ("AUTOFIX_OFFLINE", "HF_HUB_OFFLINE"):
         value = environ.get(name, "").strip().lower()
@@ -49,4 +49,4 @@ def offline(environ: Mapping[str, str] = os.environ) -> bool:
 
 def default_store(environ: Mapping[str, str] = os.environ) -> Store:
     """Return the store that the environment describes. Touches no disk but the manifest."""
-    return Store(cache_dir(environ), offline=offline(environ), hub=hub(environ))
+    return Store(cache_dir(environ), offline=is_offline(environ), hub=hub_url(environ))

@@ -30,7 +30,7 @@ class Entry:
     kind: str
     """What can load it: one of KINDS."""
     labels: tuple[str, ...]
-    """What it finds or redraws: face, hand, person."""
+    """What it finds or inpaints: face, hand, person."""
     file: str
     """Built-in: the path under weights/builtin. Else: the name in the cache and in the repo."""
     licence: str
@@ -39,7 +39,7 @@ class Entry:
     repo: str | None = None
     """owner/name on the hub, together with `revision`."""
     revision: str | None = None
-    """The commit; a branch would change under us."""
+    """The commit: what a branch holds can change."""
     size: int | None = None
     """Bytes; None for a folder."""
     sha256: str | None = None
@@ -51,21 +51,24 @@ class Entry:
     def __post_init__(self) -> None:
         """Refuse an entry that could not be fetched, placed or checked."""
         if self.kind not in KINDS:
-            raise self._error(f"kind {self.kind!r}", f"it must be one of {', '.join(KINDS)}")
+            raise self._entry_error(f"kind {self.kind!r}", f"it must be one of {', '.join(KINDS)}")
         if not self.labels or not self.licence or not self.source:
-            raise self._error("no labels, licence or source", "all three are required")
+            raise self._entry_error("no labels, licence or source", "all three are required")
         path = PurePosixPath(self.file)
-        if path.is_absolute() or ".." in path.parts or (not self.builtin and len(path.parts) != 1):
-            raise self._error(f"file {self.file!r}", "it must stay inside its folder")
+        plain = self.is_builtin or len(path.parts) == 1
+        if path.is_absolute() or ".." in path.parts or not plain:
+            raise self._entry_error(f"file {self.file!r}", "it must stay inside its folder")
         if (self.repo is None) != (self.revision is None):
-            raise self._error("an unclear origin", "give repo and revision, or neither")
+            raise self._entry_error("an unclear origin", "give repo and revision, or neither")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise self._error(f"sha256 {self.sha256!r}", "it must be 64 lower-case hex digits")
+            raise self._entry_error(
+                f"sha256 {self.sha256!r}", "it must be 64 lower-case hex digits"
+            )
         if self.sums is None and (self.sha256 is None or self.size is None):
-            raise self._error("no hash", "a file needs size and sha256, a folder sums")
+            raise self._entry_error("no hash", "a file needs size and sha256, a folder sums")
 
     @property
-    def builtin(self) -> bool:
+    def is_builtin(self) -> bool:
         """Whether it ships with the package."""
         return self.repo is None
 
@@ -73,11 +76,11 @@ class Entry:
         """Return the address of one that is not built in, on the hub or a mirror of it."""
         return f"{hub}/{self.repo}/resolve/{self.revision}/{quote(self.file)}"
 
-    def _error(self, what: str, rule: str) -> ManifestError:
+    def _entry_error(self, what: str, rule: str) -> ManifestError:
         return ManifestError(f"weight {self.name!r} has {what}", rule)
 
 
-def parse(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
+def parse_manifest(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
     """Turn the manifest's tables into entries, refusing unknown keys and doubtful names."""
     entries: dict[str, Entry] = {}
     for name, table in tables.items():
@@ -94,15 +97,15 @@ def parse(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
     return entries
 
 
-def load(path: Path = MANIFEST) -> dict[str, Entry]:
+def load_manifest(path: Path = MANIFEST) -> dict[str, Entry]:
     """Read a manifest, the package's own by default."""
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")))
+        return parse_manifest(tomllib.loads(path.read_text(encoding="utf-8")))
     except tomllib.TOMLDecodeError as error:
         raise ManifestError(f"{path} is not TOML", str(error)) from error
 
 
-def find(entries: Mapping[str, Entry], name: str) -> Entry:
+def find_entry(entries: Mapping[str, Entry], name: str) -> Entry:
     """Return the entry of that name, or with that file name (`face_yolov8n.pt`)."""
     for entry in entries.values():
         if name in (entry.name, entry.file):

@@ -140,7 +140,7 @@ def _device_line(toolbox: Toolbox) -> str:
 
 def _weights_lines(toolbox: Toolbox) -> str:
     return "\n".join(
-        f"weights: {status.name} {status.state}" for status in toolbox.store.statuses()
+        f"weights: {status.name} {status.state}" for status in toolbox.store.verify_all()
     )
 
 

@@ -24,8 +24,8 @@ def list_() -> None:
     """Every known model file, and whether it is here."""
     with _as_autofix_error():
         store = default_store()
-        for status in store.statuses():
-            labels = ", ".join(store.entry(status.name).labels)
+        for status in store.verify_all():
+            labels = ", ".join(store.find_entry(status.name).labels)
             size = f"{status.size / 1e6:.1f} MB" if status.size else "?"
             click.echo(f"{status.name:22} {status.kind:15} {labels:8} {size:>9}  {status.state}")
 
@@ -48,7 +48,7 @@ def verify(names: tuple[str, ...]) -> int:
         store = default_store()
         bad = False
         for status in _verified(store, names):
-            bad |= not status.usable and (bool(names) or status.state != "missing")
+            bad |= not status.is_usable and (bool(names) or status.state != "missing")
             detail = f" ({status.detail})" if status.detail else ""
             click.echo(f"{status.name}: {status.state}{detail} {status.where}")
     return int(bad)
@@ -63,7 +63,7 @@ def path(name: str) -> None:
 
 
 def _verified(store: Store, names: tuple[str, ...]) -> Iterator[Status]:
-    return iter([store.verify(name) for name in names] if names else store.statuses())
+    return iter([store.verify(name) for name in names] if names else store.verify_all())
 
 
 @contextmanager

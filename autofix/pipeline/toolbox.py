@@ -24,12 +24,12 @@ from autofix.stages.check import Identity
 from detectors.base import Detector
 from detectors.errors import DetectorError
 from detectors.face_mesh import FaceMesh
-from detectors.face_outline import Outlined
+from detectors.face_outline import OutlinedDetector
 from detectors.registry import kind_of, open_detector
-from detectors.rotated import Turned
+from detectors.rotated import RotatedDetector
 from detectors.settings import DetectorSettings
 from weights.download import Progress
-from weights.environment import default_store, hub, offline
+from weights.environment import default_store, hub_url, is_offline
 from weights.errors import WeightsError
 from weights.store import Store
 
@@ -257,8 +257,8 @@ class Toolbox:
             else:
                 detector = open_detector(*self._locate_detector(given), settings=settings)
             if self.recipe.mask.shape == "outline":
-                detector = Outlined(detector, FaceMesh(self.store.path(FACE_MESH)))
-            return Turned(detector) if self.recipe.detect.turns else detector
+                detector = OutlinedDetector(detector, FaceMesh(self.store.path(FACE_MESH)))
+            return RotatedDetector(detector) if self.recipe.detect.turns else detector
         except DetectorError as error:
             raise DetectorSetupError(f"detector {given!r} cannot be opened", str(error)) from error
         except WeightsError as error:
@@ -271,7 +271,8 @@ class Toolbox:
         if path.suffix and (path.is_file() or os.sep in given):
             return kind_of(path), path
         try:
-            return self.store.entry(given).kind, self.store.path(given, progress=self._progress)
+            path = self.store.path(given, progress=self._progress)
+            return self.store.find_entry(given).kind, path
         except WeightsError:
             if kept := model_folders().look_up("detector", given):
                 return kind_of(kept), kept
@@ -322,8 +323,8 @@ class Toolbox:
                 given,
                 self.recipe,
                 model_folders(),
-                offline=offline(),
-                endpoint=hub(),
+                offline=is_offline(),
+                endpoint=hub_url(),
                 weights=weights,
             )
         except WeightsError as error:

@@ -22,7 +22,7 @@ def choose(
     marks the smallest or least certain of those; neither changes the order.
     """
     size_wh = picture.size_wh
-    inside = [each.clipped(size_wh) or each for each in detections]
+    inside = [each.clip_to(size_wh) or each for each in detections]
     ordered = sorted(inside, key=lambda each: _sort_key(each, size_wh, settings.sort))
     regions = [
         Region(detection, index, _box_mask(detection, size_wh))

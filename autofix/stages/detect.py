@@ -8,7 +8,7 @@ from autofix.settings.region_sections import Detect
 from autofix.values import Picture
 from detectors.base import Detector
 from detectors.detection import Detection
-from detectors.overlap import suppress
+from detectors.overlap import suppress_overlaps
 
 
 def detect(
@@ -27,4 +27,4 @@ def detect(
             place.extend(detections)
     if len(detectors) == 1:
         return [tuple(each) for each in found]
-    return [suppress(each, iou_above=settings.overlap) for each in found]
+    return [suppress_overlaps(each, iou_above=settings.overlap) for each in found]

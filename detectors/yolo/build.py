@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.isolation import patched
+from detectors.isolation import patch_attribute
 from detectors.yolo.checkpoint import MODULES, CheckpointError, Layer, YoloCheckpoint
 
 MODELS = {
@@ -52,15 +52,19 @@ ACTIVATION = re.compile(
     r"(torch\.)?nn\.(SiLU|ReLU|ReLU6|LeakyReLU|Hardswish|Mish|GELU|ELU|SELU|Identity)"
     r"\((0?\.\d{1,4}|inplace=(True|False))?\)"
 )
-"""What a configuration may say of its activation: ultralytics evaluates that text."""
+"""The activations that a configuration may name: ultralytics evaluates that text."""
 
 NUMBERS = ("nc", "scales", "depth_multiple", "width_multiple", "reg_max", "end2end")
-"""Further keys of a configuration that ultralytics builds by."""
+"""Further keys of a configuration by which ultralytics builds a model."""
 
 LAYERS_OF_A_MODEL = 500
+"""Layers of a configuration at most."""
+
 REPEATS = 200
+"""How often a configuration may repeat a layer at most."""
+
 GREATEST = 20_000
-"""No argument of a layer, no number of classes or channels is more than this."""
+"""The greatest argument of a layer, number of classes or number of channels."""
 
 RENAMED = {"YOLOv10DetectionModel": "DetectionModel", "Silence": "Identity"}
 """A class's name in older checkpoints -> its name today."""
@@ -68,10 +72,14 @@ RENAMED = {"YOLOv10DetectionModel": "DetectionModel", "Silence": "Identity"}
 _FREE = "training inplace np type momentum shape shapes nc no text_model args names task"
 FREE = frozenset(_FREE.split())
 """Attributes of a layer that may differ from those of one built afresh: what only training or a
-prompt reads, what is worked out again, and the numbers of classes, which the tensors tell."""
+prompt reads, what is computed again, and the numbers of classes, which follow from the tensors."""
 
 CHANNELS = 3
+"""Of the pictures that a model takes."""
+
 SIDE_PX = 640
+"""Side of the picture for which the size of a model's results is reckoned."""
+
 VALUES_OF_A_LAYER = 2**28
 """Values that a layer may give at most for a picture of SIDE_PX x SIDE_PX: a GiB."""
 
@@ -112,7 +120,7 @@ def build_model(checkpoint: YoloCheckpoint) -> BuiltModel:
     try:
         with _as_saved(checkpoint), torch.random.fork_rng(devices=[]):
             _check_size(checkpoint)
-            model = getattr(tasks, name)(_scaled(checkpoint.config), ch=CHANNELS, verbose=False)
+            model = getattr(tasks, name)(_with_scale(checkpoint.config), ch=CHANNELS, verbose=False)
         _check_layers(model, checkpoint)
         model.load_state_dict(dict(checkpoint.tensors))
         _set_classes(model, checkpoint)
@@ -120,8 +128,8 @@ def build_model(checkpoint: YoloCheckpoint) -> BuiltModel:
         ArithmeticError, AssertionError, AttributeError, ImportError, LookupError,
         NotImplementedError, RuntimeError, SyntaxError, TypeError, ValueError,
     ) as error:  # fmt: skip
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise CheckpointError(f"ultralytics does not build its model ({said})") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise CheckpointError(f"ultralytics does not build its model ({reason})") from error
     model.task, model.args, model.pt_path = task, {"task": task}, ""
     return BuiltModel(model.float().eval(), task)
 
@@ -131,7 +139,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
     ultralytics evaluates texts in it, and builds whatever it names, as often as it says.
     """
-    rows = [*_list(config.get("backbone")), *_list(config.get("head"))]
+    rows = [*_rows_of(config.get("backbone")), *_rows_of(config.get("head"))]
     if not rows or len(rows) > LAYERS_OF_A_MODEL:
         raise CheckpointError(f"its configuration has {len(rows)} layers")
     for row in rows:
@@ -142,10 +150,10 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise CheckpointError(f"its configuration names a layer {layer!r}")
         if not isinstance(repeats, int) or not 0 <= repeats <= REPEATS:
             raise CheckpointError(f"its configuration repeats {layer} {repeats!r} times")
-        for value in _flat([origin, arguments]):
+        for value in _flat_values([origin, arguments]):
             if isinstance(value, str) and value not in ARGUMENTS:
                 raise CheckpointError(f"its configuration gives {layer} the text {value!r}")
-    for value in _flat([rows, *(config.get(key) for key in NUMBERS)]):
+    for value in _flat_values([rows, *(config.get(key) for key in NUMBERS)]):
         if isinstance(value, (int, float)) and abs(value) > GREATEST:
             raise CheckpointError(f"its configuration has the number {value!r}")
     activation = config.get("activation")
@@ -157,10 +165,11 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _as_saved(checkpoint: YoloCheckpoint) -> Generator[None, None, None]:
-    """Let ultralytics build the head that the file has.
+    """Inside this block ultralytics builds the kind of head that the file has.
 
-    It tells the two kinds of class branches by the model's other layers, and for some weeks of
-    2024 gave the newer kind to older models too. The activation it sets for the whole process.
+    It chooses between two kinds of class branches by the model's other layers, and for some weeks
+    of 2024 gave the newer kind to older models too. Afterwards the default activation, which it
+    sets for the whole process, is what it was.
     """
     from ultralytics.nn import modules
 
@@ -174,8 +183,8 @@ def _as_saved(checkpoint: YoloCheckpoint) -> Generator[None, None, None]:
 
     activation = modules.Conv.default_act
     with (
-        patched(modules.Detect, "__init__", make_as_saved),
-        patched(modules.Conv, "default_act", activation),
+        patch_attribute(modules.Detect, "__init__", make_as_saved),
+        patch_attribute(modules.Conv, "default_act", activation),
     ):
         yield
 
@@ -211,21 +220,21 @@ def _is_plain(value: Any) -> bool:
     """A number, a text or None, or a short list of such."""
     values = value if isinstance(value, (list, tuple)) else (value,)
     return len(values) <= 32 and all(
-        each is None or isinstance(each, (int, float, str)) for each in values
+        item is None or isinstance(item, (int, float, str)) for item in values
     )
 
 
 def _check_size(checkpoint: YoloCheckpoint) -> None:
-    """Raises CheckpointError where the model would not fit its tensors, or its results the memory.
+    """Raises CheckpointError where the tensors are not the model's, or its results are too large.
 
-    Seen on torch's meta device, which knows shapes alone.
+    Computed on torch's meta device, which holds shapes without values.
     """
     import torch
     from torch.nn.modules.module import register_module_module_registration_hook
     from ultralytics.nn import tasks
 
     def refuse_large(module: object, given: object, result: object) -> None:
-        for value in _flat(result):
+        for value in _flat_values(result):
             if isinstance(value, torch.Tensor) and value.numel() > VALUES_OF_A_LAYER:
                 raise CheckpointError(f"a layer of it gives {value.numel()} values")
 
@@ -237,9 +246,9 @@ def _check_size(checkpoint: YoloCheckpoint) -> None:
 
     counting = register_module_module_registration_hook(refuse_many)
     with counting, torch.device("meta"), torch.inference_mode():
-        layers, _ = tasks.parse_model(_scaled(checkpoint.config), CHANNELS, verbose=False)
-        wanted = {f"model.{name}": each.shape for name, each in layers.state_dict().items()}
-        if wanted != {name: each.shape for name, each in checkpoint.tensors.items()}:
+        layers, _ = tasks.parse_model(_with_scale(checkpoint.config), CHANNELS, verbose=False)
+        wanted = {f"model.{name}": tensor.shape for name, tensor in layers.state_dict().items()}
+        if wanted != {name: tensor.shape for name, tensor in checkpoint.tensors.items()}:
             raise CheckpointError("its tensors are not those of its configuration")
         for module in layers.modules():
             module.register_forward_hook(refuse_large)
@@ -258,8 +267,8 @@ def _check_size(checkpoint: YoloCheckpoint) -> None:
             results.append(current)
 
 
-def _scaled(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy, for ultralytics changes what it is given; with the scale that it would assume."""
+def _with_scale(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy, as ultralytics changes its argument; with the scale that it would assume."""
     copied = deepcopy(dict(config))
     if copied.get("scales") and not copied.get("scale"):
         copied["scale"] = next(iter(copied["scales"]))
@@ -267,7 +276,7 @@ def _scaled(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _set_classes(model: Any, checkpoint: YoloCheckpoint) -> None:
-    """The classes' names, and of a model that was told them as texts what it made of those."""
+    """Set the classes' names and, in a model that takes classes as texts, their embeddings."""
     head = model.model[-1]
     for name in ("txt_feats", "pe"):
         if (texts := checkpoint.layers[""].get(name)) is not None:
@@ -290,16 +299,16 @@ def _predictor_class(model: Any, task: str) -> Any:
     }[task]
 
 
-def _list(value: Any) -> list[Any]:
+def _rows_of(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _flat(value: Any) -> Iterator[Any]:
+def _flat_values(value: Any) -> Iterator[Any]:
     """The values in nested lists, tuples and dictionaries."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _flat(each)
+        for item in value:
+            yield from _flat_values(item)
     else:
         yield value

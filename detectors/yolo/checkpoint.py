@@ -11,7 +11,7 @@ import math
 import pickle
 import pickletools
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,13 +29,13 @@ MODULES = 20_000
 """Modules of a model at most, and how often its pickle may show one."""
 
 DEPTH = 40
-"""How deep modules, or lists and dictionaries in a model's configuration, may be nested."""
+"""Levels at most to which modules, or lists and dictionaries in a configuration, are nested."""
 
 VALUES = 20_000
 """Values in a model's configuration at most."""
 
-TEXT = 500
-"""Signs of a name at most."""
+TEXT_LENGTH = 500
+"""Characters of a text in a model's configuration at most."""
 
 STORAGES = {
     "FloatStorage": "float32",
@@ -49,7 +49,7 @@ STORAGES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
 }
-"""What a pickle calls the bytes of a tensor -> the tensor's type."""
+"""A class of storages in a pickle -> the data type of its tensors."""
 
 
 class CheckpointError(DetectorError):
@@ -76,7 +76,7 @@ DAMAGE = (
 
 @dataclass(frozen=True, eq=False)
 class YoloCheckpoint:
-    """What a checkpoint says of its model, as plain data.
+    """The model in a checkpoint, as plain data.
 
     kind: the name of the model's class. config: its yaml, in plain lists, dictionaries, texts and
     numbers. names: class number -> name. tensors: parameters and buffers by their dotted names.
@@ -97,14 +97,14 @@ def read_checkpoint(path: Path) -> YoloCheckpoint:
     kind, or that holds more than a model's data.
     """
     try:
-        model = _find_model(_unpickle(path))
-        config, names = _plain(model.get("yaml")), _plain(model.get("names"))
+        model = _find_model(_read_pickle(path))
+        config, names = _plain_copy(model.get("yaml")), _plain_copy(model.get("names"))
         names = dict(enumerate(names)) if isinstance(names, list) else names
         if not isinstance(config, dict) or not isinstance(names, dict):
             raise CheckpointError("it has no yaml or no class names")
-        layers = dict(_layers(model))
-        tensors = dict(_tensors(layers))
-        if sum(each.numel() for each in tensors.values()) > path.stat().st_size:
+        layers = dict(_walk_layers(model))
+        tensors = dict(_collect_tensors(layers))
+        if sum(tensor.numel() for tensor in tensors.values()) > path.stat().st_size:
             raise CheckpointError("it has more values than bytes")
         return YoloCheckpoint(
             kind=model.kind,
@@ -136,7 +136,7 @@ class Layer:
         return made
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        """Whatever the class would do with its arguments."""
+        """Does nothing: the arguments of the class are not used."""
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute, or the default."""
@@ -144,7 +144,7 @@ class Layer:
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """The attributes that have a text for a name."""
-        return ((name, each) for name, each in self.attributes.items() if isinstance(name, str))
+        return ((name, value) for name, value in self.attributes.items() if isinstance(name, str))
 
 
 _PythonUnpickler: Any = pickle._Unpickler
@@ -153,15 +153,15 @@ _PythonUnpickler: Any = pickle._Unpickler
 class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
     """Gives a stand-in for everything that a pickle names, but for tensors and dictionaries.
 
-    Python's own implementation, for that in C allocates memory for whatever numbers a pickle
-    states. It knows the operations of protocol 2, in which torch writes, and what goes into a
-    dictionary or an object is checked here.
+    By Python's own implementation, as the one in C allocates as much memory as a pickle asks for.
+    It takes the operations of protocol 2, in which torch writes, and checks what goes into a
+    dictionary or an object.
     """
 
     dispatch: ClassVar = {
-        ord(each.code): _PythonUnpickler.dispatch[ord(each.code)]
-        for each in pickletools.opcodes
-        if each.proto <= 2 and each.name != "DICT"
+        ord(operation.code): _PythonUnpickler.dispatch[ord(operation.code)]
+        for operation in pickletools.opcodes
+        if operation.proto <= 2 and operation.name != "DICT"
     }
 
     def __init__(self, data: bytes, archive: zipfile.ZipFile, root: str) -> None:
@@ -169,9 +169,9 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
         self._archive = archive
         self._root = root
         self._named: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): _Maker(_dictionary),
-            ("torch._utils", "_rebuild_tensor_v2"): _Maker(_tensor),
-            ("torch._utils", "_rebuild_parameter"): _Maker(lambda tensor, *_: tensor),
+            ("collections", "OrderedDict"): _empty_dict,
+            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
         }
         self._storages: dict[tuple[str, str], Any] = {}
 
@@ -211,7 +211,7 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
             raise pickle.UnpicklingError(f"it sets attributes of a {type(owner).__name__}")
 
     def _set_items(self, items: list[Any]) -> None:
-        """Texts and small numbers are the keys alone: hashing others can take long, or crash."""
+        """Takes only texts and small numbers as keys: hashing others can take long, or crash."""
         owner = self.stack[-1]
         for key, value in zip(items[::2], items[1::2], strict=True):
             small = isinstance(key, int) and abs(key) <= 2**40
@@ -224,23 +224,11 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
     dispatch[pickle.BUILD[0]] = load_build
 
 
-class _Maker:
-    """A function that a pickle may call."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.call = call
-
-    def __call__(self, *args: object) -> Any:
-        return self.call(*args)
-
-
-def _dictionary() -> dict[Any, Any]:
+def _empty_dict() -> dict[Any, Any]:  # no arguments, other than `dict`
     return {}
 
 
-def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: object) -> Any:
+def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *_: object) -> Any:
     if not _is_tensor(storage) or math.prod(size) > storage.numel():
         raise pickle.UnpicklingError("a tensor has more values than its storage, or none")
     return storage.as_strided(tuple(size), tuple(stride), offset)
@@ -257,17 +245,19 @@ class _ArchiveFile(io.FileIO):
         return super().read(size)
 
 
-def _unpickle(path: Path) -> Any:
+def _read_pickle(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         raise CheckpointError("it is no zip archive, as torch has written since version 1.6")
     with _ArchiveFile(path) as file, zipfile.ZipFile(file) as archive:
         file.most = path.stat().st_size
         members = archive.infolist()
-        pickles = [each for each in members if each.filename.endswith("/data.pkl")]
-        stored = all(each.compress_type == zipfile.ZIP_STORED for each in members)
-        if not stored or sum(each.file_size for each in members) > path.stat().st_size:
+        pickles = [member for member in members if member.filename.endswith("/data.pkl")]
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        if not stored or sum(member.file_size for member in members) > path.stat().st_size:
             raise CheckpointError("it is compressed, which torch's files are not")
-        if len(pickles) != 1 or any(each.filename.endswith("/constants.pkl") for each in members):
+        if len(pickles) != 1 or any(
+            member.filename.endswith("/constants.pkl") for member in members
+        ):
             raise CheckpointError("it is TorchScript, or not one checkpoint")
         if pickles[0].file_size > PICKLE_BYTES:
             raise CheckpointError(f"its pickle has {pickles[0].file_size} bytes")
@@ -285,7 +275,7 @@ def _find_model(data: Any) -> Layer:
     return model
 
 
-def _layers(model: Layer) -> Iterator[tuple[str, Layer]]:
+def _walk_layers(model: Layer) -> Iterator[tuple[str, Layer]]:
     count = 0
     waiting: list[tuple[str, Layer, int]] = [("", model, 0)]
     while waiting:
@@ -294,23 +284,23 @@ def _layers(model: Layer) -> Iterator[tuple[str, Layer]]:
         if count > MODULES or depth > DEPTH:
             raise CheckpointError(f"it has more than {MODULES} modules, or nests them too deeply")
         yield name, layer
-        for own, child in _entries(layer, "_modules"):
+        for own, child in _named_entries(layer, "_modules"):
             if child is not None and not isinstance(child, Layer):
                 raise CheckpointError(f"its module {name}.{own} is none")
             if child is not None:
                 waiting.append((f"{name}.{own}".lstrip("."), child, depth + 1))
 
 
-def _tensors(layers: Mapping[str, Layer]) -> Iterator[tuple[str, Any]]:
+def _collect_tensors(layers: Mapping[str, Layer]) -> Iterator[tuple[str, Any]]:
     """Parameters and buffers, by dotted name as in a state dict."""
     for prefix, layer in layers.items():
         for place in ("_parameters", "_buffers"):
-            for name, value in _entries(layer, place):
+            for name, value in _named_entries(layer, place):
                 if _is_tensor(value):
                     yield f"{prefix}.{name}".lstrip("."), value
 
 
-def _entries(module: Layer, place: str) -> Iterator[tuple[str, Any]]:
+def _named_entries(module: Layer, place: str) -> Iterator[tuple[str, Any]]:
     held = module.get(place)
     for name, value in dict.items(held) if isinstance(held, dict) else ():
         if not isinstance(name, str):
@@ -324,7 +314,7 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def _plain(value: Any, *, depth: int = 0, budget: list[int] | None = None) -> Any:
+def _plain_copy(value: Any, *, depth: int = 0, budget: list[int] | None = None) -> Any:
     """A copy in plain types. Raises CheckpointError for other types, and for too many values."""
     budget = [VALUES] if budget is None else budget
     budget[0] -= 1
@@ -334,15 +324,15 @@ def _plain(value: Any, *, depth: int = 0, budget: list[int] | None = None) -> An
         return value
     if isinstance(value, (int, float)) and abs(value) <= 2**40 and math.isfinite(value):
         return value
-    if isinstance(value, str) and len(value) <= TEXT:
+    if isinstance(value, str) and len(value) <= TEXT_LENGTH:
         return value
     if isinstance(value, (list, tuple)):
-        return [_plain(each, depth=depth + 1, budget=budget) for each in value]
+        return [_plain_copy(item, depth=depth + 1, budget=budget) for item in value]
     if isinstance(value, dict):
         return {
-            _plain(key, depth=depth + 1, budget=budget): _plain(
-                each, depth=depth + 1, budget=budget
+            _plain_copy(key, depth=depth + 1, budget=budget): _plain_copy(
+                item, depth=depth + 1, budget=budget
             )
-            for key, each in dict.items(value)
+            for key, item in dict.items(value)
         }
     raise CheckpointError(f"its configuration holds a {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Any YOLO detection or segmentation model, by ultralytics. The only module that imports it."""
+"""A detector that runs any YOLO detection or segmentation model by ultralytics."""
 
 from __future__ import annotations
 
@@ -20,24 +20,40 @@ import numpy as np
 from detectors.base import Closing, Pixels, check_pictures
 from detectors.detection import Detection, Point, in_order
 from detectors.errors import DetectorError
-from detectors.isolation import patched, process_untouched
-from detectors.overlap import suppress
+from detectors.isolation import patch_attribute, process_untouched
+from detectors.overlap import suppress_overlaps
 from detectors.settings import DEFAULTS, DetectorSettings
-from detectors.tiling import Window, is_cut, tiles
+from detectors.tiling import Window, is_cut, tile_windows
 from detectors.yolo.build import OTHER_TASKS, build_model
 from detectors.yolo.checkpoint import CheckpointError, read_checkpoint
-from detectors.yolo.onnx_export import OnnxHeader, failures, read_header
+from detectors.yolo.onnx_export import OnnxHeader, onnx_errors, read_header
 
-CONFIDENCE = 0.3  # ADetailer's
-IOU, IMAGE_SIZE = 0.7, 640  # ultralytics' own
+CONFIDENCE = 0.3
+"""Least score by default: ADetailer's."""
+
+IOU = 0.7
+"""Boxes of one view that overlap more than this are one thing, by default: ultralytics' own."""
+
+IMAGE_SIZE_PX = 640
+"""Side at which the model looks, by default: ultralytics' own."""
+
 TASKS = ("detect", "segment")
-AT_ONCE = 16
-# Between the tiles and the whole picture: two views of one thing agree less well than two boxes of
-# one view.
-TILES_IOU, TILES_SMALLER, TILES_MARGIN_PX = 0.5, 0.9, 2.0
+"""The tasks whose models are taken."""
+
+BATCH_VIEWS = 16
+"""Views that the model gets at once, unless its export says otherwise."""
+
+TILES_IOU = 0.5
+"""IOU between views of one picture: two views of one thing agree less than boxes of one view."""
+
+TILES_SMALLER = 0.9
+"""The same by `overlap_of_smaller`."""
+
+TILES_MARGIN_PX = 2.0
+"""A box this near to a tile's inner edge is dropped: another view shows the thing whole."""
 
 _LOCK = threading.Lock()
-_REFUSALS = (TypeError, ValueError, AttributeError, KeyError, ImportError, RuntimeError, OSError)
+_LOAD_ERRORS = (TypeError, ValueError, AttributeError, KeyError, ImportError, RuntimeError, OSError)
 
 
 class YoloDetector(Closing):
@@ -62,12 +78,12 @@ class YoloDetector(Closing):
         self.name = f"yolo:{path.stem}"
         self._settings = settings
         self._header = read_header(path) if path.suffix.lower() == ".onnx" else None
-        self._model: Any = _load(path, self._header, trust_pickle=settings.trust_pickle)
+        self._model: Any = _load_model(path, self._header, trust_pickle=settings.trust_pickle)
         _check_task(path, self._model.task)
         self._classes: tuple[int, ...] | None = None
         self._warm_up(path)
         names: dict[int, str] = self._model.names
-        self._classes = _chosen(names, settings.classes, path)
+        self._classes = _class_indices(names, settings.classes, path)
         self.labels = tuple(names[index] for index in self._classes or sorted(names))
 
     def detect(
@@ -80,76 +96,77 @@ class YoloDetector(Closing):
         views = [
             (index, window)
             for index, pixels in enumerate(pictures)
-            for window in self._windows((pixels.shape[1], pixels.shape[0]))
+            for window in self._windows_of((pixels.shape[1], pixels.shape[0]))
         ]
         found: list[list[Detection]] = [[] for _ in pictures]
-        for batch in _alike(views, self._at_once):
-            # A copy of each view, BGR as ultralytics expects of arrays.
-            crops = [np.ascontiguousarray(_cut(pictures[i], w)[:, :, ::-1]) for i, w in batch]
-            for (index, window), result in zip(batch, self._predict(crops), strict=True):
+        for batch in _batches_by_size(views, self._batch_views):
+            crops = [_cut_bgr(pictures[index], window) for index, window in batch]
+            for (index, window), result in zip(batch, self._predict_views(crops), strict=True):
                 height, width = pictures[index].shape[:2]
-                found[index] += self._read(result, window, (width, height))
-        return [self._merge(each) for each in found]
+                found[index] += self._read_result(result, window, (width, height))
+        return [self._merge_tiles(detections) for detections in found]
 
     def close(self) -> None:
         """Give back the model. Closing again does nothing."""
         self._model = None
 
     @property
-    def _at_once(self) -> int:
-        return AT_ONCE if self._header is None else self._header.batch or AT_ONCE
+    def _batch_views(self) -> int:
+        return BATCH_VIEWS if self._header is None else self._header.batch or BATCH_VIEWS
 
-    def _windows(self, size_wh: tuple[int, int]) -> tuple[Window, ...]:
+    def _windows_of(self, size_wh: tuple[int, int]) -> tuple[Window, ...]:
         whole = Window(0, 0, *size_wh)
         if self._settings.tile is None or max(size_wh) <= self._settings.tile:
             return (whole,)
-        return (whole, *tiles(size_wh, tile=self._settings.tile))
+        return (whole, *tile_windows(size_wh, tile=self._settings.tile))
 
-    def _merge(self, found: list[Detection]) -> tuple[Detection, ...]:
+    def _merge_tiles(self, found: list[Detection]) -> tuple[Detection, ...]:
         if self._settings.tile is None:
             return in_order(found)
         limit = TILES_IOU if self._settings.iou is None else self._settings.iou
-        return suppress(found, iou_above=limit, smaller_above=TILES_SMALLER)
+        return suppress_overlaps(found, iou_above=limit, smaller_above=TILES_SMALLER)
 
     def _warm_up(self, path: Path) -> None:
-        """Set the model up on its device now, where what that changes can be put back."""
-        with _library():
+        """Run the model once, as that may change the process: here it is put back."""
+        with _isolated_ultralytics():
             try:
-                self._predict([np.zeros((32, 32, 3), dtype=np.uint8)])
+                self._predict_views([np.zeros((32, 32, 3), dtype=np.uint8)])
             except (DetectorError, ValueError, AssertionError) as error:
                 raise DetectorError(
                     f"{path.name} does not run on device {self._settings.device!r}: {error}"
                 ) from error
 
-    def _predict(self, crops: list[Pixels]) -> list[Any]:
-        wanted = len(crops)
+    def _predict_views(self, crops: list[Pixels]) -> list[Any]:
+        count = len(crops)
         if self._header is not None and self._header.batch is not None:
-            crops = crops + crops[-1:] * (self._header.batch - wanted)
+            crops = crops + crops[-1:] * (self._header.batch - count)
         settings = self._settings
-        refusals: tuple[type[Exception], ...] = (RuntimeError,)
+        errors: tuple[type[Exception], ...] = (RuntimeError,)
         if self._header is not None:
-            refusals += failures()
+            errors += onnx_errors()
         try:
             results = self._model.predict(
                 crops,
                 batch=len(crops),
                 conf=CONFIDENCE if settings.confidence is None else settings.confidence,
                 iou=IOU if settings.iou is None else settings.iou,
-                imgsz=settings.image_size or IMAGE_SIZE,
+                imgsz=settings.image_size or IMAGE_SIZE_PX,
                 classes=None if self._classes is None else list(self._classes),
                 device=settings.device,
                 retina_masks=True,  # masks in the picture's own pixels, the letterbox taken off
                 verbose=False,
                 save=False,
             )
-        except refusals as error:
+        except errors as error:
             raise DetectorError(
                 f"{self.name} failed on {len(crops)} views of up to {crops[0].shape}: {error}"
             ) from error
-        return list(results)[:wanted]
+        return list(results)[:count]
 
-    def _read(self, result: Any, window: Window, size_wh: tuple[int, int]) -> Iterator[Detection]:
-        """Yield what one view shows whole, in picture coordinates."""
+    def _read_result(
+        self, result: Any, window: Window, size_wh: tuple[int, int]
+    ) -> Iterator[Detection]:
+        """Yield what lies wholly in one view, in picture coordinates."""
         boxes = result.boxes.cpu().numpy()
         masks = None if result.masks is None else result.masks.data.cpu().numpy()
         for place, (x0, y0, x1, y1) in enumerate(boxes.xyxy.tolist()):
@@ -160,16 +177,16 @@ class YoloDetector(Closing):
                 result.names[int(boxes.cls[place])],
                 min(float(boxes.conf[place]), 1.0),
                 self.name,
-                polygon=None if masks is None else outline(masks[place]),
+                polygon=None if masks is None else mask_outline(masks[place]),
             )
-            found = seen.moved(window.x0, window.y0)
+            found = seen.move_by(window.x0, window.y0)
             if not is_cut(found.box_xyxy, window, size_wh=size_wh, margin_px=TILES_MARGIN_PX):
-                inside = found.clipped(size_wh)
-                if inside is not None:
-                    yield inside
+                clipped = found.clip_to(size_wh)
+                if clipped is not None:
+                    yield clipped
 
 
-def outline(mask: np.ndarray[Any, Any]) -> tuple[Point, ...] | None:
+def mask_outline(mask: np.ndarray[Any, Any]) -> tuple[Point, ...] | None:
     """Return the outline of the largest piece of a mask, or None if no piece has three corners.
 
     mask: height x width, 0 or not. The outline runs through the middles of the outermost pixels,
@@ -186,25 +203,29 @@ def outline(mask: np.ndarray[Any, Any]) -> tuple[Point, ...] | None:
     return tuple((float(x) + 0.5, float(y) + 0.5) for x, y in largest[:, 0])
 
 
-def _cut(pixels: Pixels, window: Window) -> Pixels:
-    return pixels[window.y0 : window.y1, window.x0 : window.x1]
+def _cut_bgr(pixels: Pixels, window: Window) -> Pixels:
+    """A copy of a window's pixels, BGR as ultralytics expects of arrays."""
+    return np.ascontiguousarray(pixels[window.y0 : window.y1, window.x0 : window.x1, ::-1])
 
 
-def _alike(views: list[tuple[int, Window]], at_once: int) -> Iterator[list[tuple[int, Window]]]:
+def _batches_by_size(
+    views: list[tuple[int, Window]], count: int
+) -> Iterator[list[tuple[int, Window]]]:
     """Yield batches of views of one size.
 
-    ultralytics pads views of one size less than a mixed lot, so a view's batch would change its
-    result.
+    ultralytics pads mixed sizes more than equal ones, so a view's batch would change its result.
     """
     by_size: dict[tuple[int, int], list[tuple[int, Window]]] = {}
     for view in views:
         by_size.setdefault(view[1].size_wh, []).append(view)
     for same in by_size.values():
-        for start in range(0, len(same), at_once):
-            yield same[start : start + at_once]
+        for start in range(0, len(same), count):
+            yield same[start : start + count]
 
 
-def _chosen(names: dict[int, str], wanted: tuple[str, ...], path: Path) -> tuple[int, ...] | None:
+def _class_indices(
+    names: dict[int, str], wanted: tuple[str, ...], path: Path
+) -> tuple[int, ...] | None:
     """Return the indices of the wanted class names, or None for all."""
     if not wanted:
         return None
@@ -218,8 +239,8 @@ def _chosen(names: dict[int, str], wanted: tuple[str, ...], path: Path) -> tuple
     return tuple(sorted(known[name.lower()] for name in wanted))
 
 
-def _load(path: Path, header: OnnxHeader | None, *, trust_pickle: bool) -> Any:
-    with _library() as ultralytics:
+def _load_model(path: Path, header: OnnxHeader | None, *, trust_pickle: bool) -> Any:
+    with _isolated_ultralytics() as ultralytics:
         if header is not None:
             return ultralytics.YOLO(str(path.resolve()), task=header.task)
         if trust_pickle:
@@ -247,10 +268,10 @@ def _check_task(path: Path, task: str) -> None:
 def _load_trusted(ultralytics: Any, path: Path) -> Any:
     from ultralytics.nn import tasks
 
-    with patched(tasks, "SAFE_LOAD", False), _plain(path) as plain:
+    with patch_attribute(tasks, "SAFE_LOAD", False), _plainly_named(path) as plain:
         try:
             return ultralytics.YOLO(str(plain))
-        except (*_REFUSALS, pickle.UnpicklingError, EOFError) as error:
+        except (*_LOAD_ERRORS, pickle.UnpicklingError, EOFError) as error:
             why = str(error.__cause__ or error).strip()
             raise DetectorError(
                 f"{path} is not a YOLO checkpoint that can be loaded: {why}"
@@ -258,10 +279,10 @@ def _load_trusted(ultralytics: Any, path: Path) -> Any:
 
 
 @contextmanager
-def _library() -> Generator[Any, None, None]:
-    """Yield ultralytics, and see that it installs, sends and rearranges nothing meanwhile."""
-    with _LOCK, process_untouched(_environment()):
-        ours = "ultralytics" not in sys.modules
+def _isolated_ultralytics() -> Generator[Any, None, None]:
+    """Yield ultralytics; inside this block it installs, sends and changes nothing."""
+    with _LOCK, process_untouched(_quiet_environment()):
+        first_import = "ultralytics" not in sys.modules
         try:
             import ultralytics
         except ImportError as error:
@@ -273,23 +294,23 @@ def _library() -> Generator[Any, None, None]:
         from ultralytics.utils import checks, downloads, events
 
         events.events.enabled = False
-        if ours:  # a host that imported it before us has chosen for itself
+        if first_import:  # otherwise the program around us has its own settings
             tasks.SAFE_LOAD = True
             downloads.safe_download = _refuse_download
             log = logging.getLogger("ultralytics")
-            log.handlers.clear()  # it writes to stdout, which belongs to the command
+            log.handlers.clear()  # they write to stdout, which is for a command's results
             log.propagate = True
             log.setLevel(logging.WARNING)
         with (
-            patched(checks, "AUTOINSTALL", False),
-            patched(tasks, "SAFE_LOAD", True),
-            patched(downloads, "safe_download", _refuse_download),
+            patch_attribute(checks, "AUTOINSTALL", False),
+            patch_attribute(tasks, "SAFE_LOAD", True),
+            patch_attribute(downloads, "safe_download", _refuse_download),
         ):
             yield ultralytics
 
 
-def _environment() -> dict[str, str]:
-    """What ultralytics reads on import: no phoning home, no pip, its files in a place of ours."""
+def _quiet_environment() -> dict[str, str]:
+    """Variables that ultralytics reads on import: no reports, no pip, a folder for its files."""
     if "ultralytics" in sys.modules or "YOLO_CONFIG_DIR" in os.environ:
         folder = os.environ.get("YOLO_CONFIG_DIR", "")
     else:
@@ -300,16 +321,16 @@ def _environment() -> dict[str, str]:
 
 
 def _refuse_download(*args: object, **kwargs: object) -> NoReturn:
-    """In the place of ultralytics' downloads, which a model file could ask for."""
+    """Replaces ultralytics' downloads, which a model file could ask for."""
     raise ConnectionError(f"a model asks for a download, which is off: {args or kwargs}")
 
 
 @contextmanager
-def _plain(path: Path) -> Generator[Path, None, None]:
-    """Yield a path to the file that ultralytics takes as it is.
+def _plainly_named(path: Path) -> Generator[Path, None, None]:
+    """Yield a path to the file that ultralytics takes unchanged.
 
-    It drops apostrophes from paths and renames yolov3 and yolov5 files, then tries to download
-    what it made up.
+    It drops apostrophes and outer spaces from paths, renames yolov3 and yolov5 files, and then
+    tries to download the file of that other name.
     """
     path = path.resolve()
     odd = "'" in str(path) or "yolov3" in str(path) or "yolov5" in str(path)

@@ -1,4 +1,4 @@
-"""What an .onnx file says about itself."""
+"""The metadata of an .onnx file that ultralytics exported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detectors.isolation import process_untouched
 
 @dataclass(frozen=True)
 class OnnxHeader:
-    """What ultralytics wrote into an export.
+    """The metadata that ultralytics wrote into an export.
 
     task: "detect", "segment", ...
     batch: how many pictures every call must have; None if any number will do.
@@ -32,10 +32,10 @@ def read_header(path: Path) -> OnnxHeader:
     something else.
     """
     with process_untouched({}):
-        return _read(path)
+        return _read_session(path)
 
 
-def _read(path: Path) -> OnnxHeader:
+def _read_session(path: Path) -> OnnxHeader:
     try:
         import onnxruntime
     except ImportError as error:
@@ -50,24 +50,24 @@ def _read(path: Path) -> OnnxHeader:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-    except failures() as error:
+    except onnx_errors() as error:
         raise DetectorError(f"{path} is not an ONNX model that can be read: {error}") from error
-    said = session.get_modelmeta().custom_metadata_map
-    if "task" not in said or not _is_names(said.get("names", "")):
+    metadata = session.get_modelmeta().custom_metadata_map
+    if "task" not in metadata or not _is_names(metadata.get("names", "")):
         raise DetectorError(
             f"{path} does not say what it detects (it has no 'task' and 'names'): "
             "export it with ultralytics, yolo export model=... format=onnx"
         )
     batch, _, height, width = session.get_inputs()[0].shape
     return OnnxHeader(
-        task=said["task"],
+        task=metadata["task"],
         batch=batch if isinstance(batch, int) else None,
         size_wh=(width, height) if isinstance(width, int) and isinstance(height, int) else None,
     )
 
 
-def failures() -> tuple[type[Exception], ...]:
-    """Return what onnxruntime, already imported, raises where a model cannot be read or run."""
+def onnx_errors() -> tuple[type[Exception], ...]:
+    """The errors of onnxruntime, already imported, for a model that cannot be read or run."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     return (

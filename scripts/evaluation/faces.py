@@ -23,7 +23,7 @@ from detectors.face_mesh import (
     FaceMesh,
     Mesh,
 )
-from detectors.face_outline import contour
+from detectors.face_outline import face_contour
 from detectors.mp_face import MediapipeFaces
 from evaluation import measures
 from evaluation.measures import Figures, Inside, Pixels
@@ -78,7 +78,7 @@ class Judge:
     def measure(self, mine: Pixels, original: Original) -> Figures:
         """A face at working size against its original."""
         clean, inside = original.pixels, original.inside
-        mesh = self._mesh.find(mine, original.box, original.eyes)
+        mesh = self._mesh.find_mesh(mine, original.box, original.eyes)
         found = self._faces.detect([mine])[0]
         return Figures(
             psnr=measures.psnr(mine, clean, inside),
@@ -99,13 +99,13 @@ class Judge:
 
     def _original(self, index: int, crop: CleanCrop) -> Original | None:
         pixels = _levels(crop.pixels)
-        rough = self._mesh.find(pixels, _around(crop), _eyes(crop))
+        rough = self._mesh.find_mesh(pixels, _around(crop), _eyes(crop))
         # Once more from where it was found, as it will be sought in the other pictures.
-        mesh = rough and self._mesh.find(pixels, _box(rough), rough.eyes)
+        mesh = rough and self._mesh.find_mesh(pixels, _box(rough), rough.eyes)
         if rough is None or mesh is None:
             return None
         inside = np.zeros(pixels.shape[:2], np.uint8)
-        outline = np.round(np.array(contour(mesh)) - 0.5).astype(np.int32)
+        outline = np.round(np.array(face_contour(mesh)) - 0.5).astype(np.int32)
         cv2.fillPoly(inside, [outline], 1)
         return Original(index, crop, pixels, mesh, inside.astype(bool), _box(rough), rough.eyes)
 

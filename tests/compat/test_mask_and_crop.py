@@ -9,7 +9,7 @@ from autofix.settings.region_sections import Choose, CropSection, Mask
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, crop_window, unfit_reason, working_size
 from autofix.stages.mask import mask, merge
-from detectors.yolo.detector import outline
+from detectors.yolo.detector import mask_outline
 from tests.build import detection, picture, region
 
 SMALL, FACE, LARGE = (5, 5, 9, 9), (100, 100, 200, 200), (250, 60, 390, 180)
@@ -147,7 +147,7 @@ def test_a_segmentation_comes_back_as_the_mask_it_was(size_wh):
     wide, high = size_wh
     ys, xs = np.mgrid[0:high, 0:wide] + 0.5
     segment = ((xs / wide - 0.5) / 0.45) ** 2 + ((ys / high - 0.4) / 0.37) ** 2 < 1
-    polygon = outline(segment.astype(np.uint8))
+    polygon = mask_outline(segment.astype(np.uint8))
     found = detection((0, 0, wide, high), polygon=polygon)
     chosen = choose(picture(*size_wh), [found], Choose())[0]
     soft = mask(chosen, size_wh, Mask(shape="outline", dilate=0, blur=0)).mask

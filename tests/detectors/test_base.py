@@ -18,7 +18,7 @@ GOOD = np.zeros((2, 3, 3), np.uint8)
         (np.zeros((0, 3, 3), np.uint8), r"shape \(0, 3, 3\)"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_its_place(wrong, quoted):
+def test_bad_picture_is_refused_by_its_index(wrong, quoted):
     with pytest.raises(DetectorError, match=f"picture 1 must be RGB.*{quoted}"):
         check_pictures([GOOD, wrong], ())
 
@@ -31,7 +31,7 @@ def test_names_are_one_a_picture_or_none():
         check_pictures([GOOD, GOOD], ["a.png"])
 
 
-def test_leaving_the_with_block_closes():
+def test_with_block_closes_the_detector():
     class Door(Closing):
         closed = 0
 

@@ -16,7 +16,7 @@ def make(box=(1, 2, 4, 6), *, label="face", score=0.5, **more):
     return Detection(box, label, score, "test", **more)
 
 
-def test_measures():
+def test_detection_knows_its_measures():
     found = make((1, 2, 4, 6))
     assert (found.width, found.height, found.area) == (3, 4, 12)
     assert found.center_xy == (2.5, 4)
@@ -40,7 +40,7 @@ def test_measures():
         ({"landmarks": (("eye", (0, 0)), ("eye", (1, 1)))}, "'eye', 'eye'"),
     ],
 )
-def test_what_does_not_hold_is_refused_and_quoted(change, quoted):
+def test_impossible_values_are_refused_and_quoted(change, quoted):
     with pytest.raises(ValueError, match=quoted):
         make(**change)
 
@@ -53,7 +53,7 @@ def test_numbers_from_numpy_become_plain_so_that_equal_ones_are_equal():
     assert all(type(edge) is float for edge in (*found.box_xyxy, found.score, *found.polygon[0]))
 
 
-def test_it_can_be_hashed_pickled_and_not_changed():
+def test_detection_is_hashable_picklable_and_frozen():
     found = make(polygon=((1, 2), (4, 2), (4, 6)), landmarks=(("eye", (2, 3)),))
     assert pickle.loads(pickle.dumps(found)) == found
     assert len({found, make(), make()}) == 2
@@ -70,37 +70,37 @@ def test_landmarks_are_found_by_name():
 @given(dx=FINITE, dy=FINITE, sx=st.floats(0.1, 10), sy=st.floats(0.1, 10))
 def test_moving_and_scaling_take_everything_along_and_can_be_undone(dx, dy, sx, sy):
     found = make(polygon=((1, 2), (4, 2), (4, 6)), landmarks=(("eye", (1, 2)),))
-    there = found.scaled(sx, sy).moved(dx, dy)
+    there = found.scale_by(sx, sy).move_by(dx, dy)
     assert there.polygon[0] == there.landmark("eye") == there.box_xyxy[:2]
-    back = there.moved(-dx, -dy).scaled(1 / sx, 1 / sy)
+    back = there.move_by(-dx, -dy).scale_by(1 / sx, 1 / sy)
     assert back.box_xyxy == pytest.approx(found.box_xyxy, abs=1e-6)
     assert np.allclose(back.polygon, found.polygon, atol=1e-6)
     assert (there.label, there.score, there.detector) == (found.label, found.score, found.detector)
 
 
 @pytest.mark.parametrize("scale", [(0, 1), (1, -2), (float("nan"), 1)])
-def test_a_scale_that_is_not_above_zero_is_refused(scale):
+def test_scale_that_is_not_above_zero_is_refused(scale):
     with pytest.raises(ValueError, match="above 0"):
-        make().scaled(*scale)
+        make().scale_by(*scale)
 
 
 def test_clipping_cuts_box_and_polygon_to_the_picture():
     found = make(
         (-5, 2, 20, 30), polygon=((-5, 2), (20, 2), (20, 30)), landmarks=(("eye", (-5, 2)),)
     )
-    cut = found.clipped((10, 8))
+    cut = found.clip_to((10, 8))
     assert cut.box_xyxy == (0, 2, 10, 8)
     assert cut.polygon == ((0, 2), (10, 2), (10, 8))
     assert cut.landmark("eye") == (-5, 2)
 
 
 def test_clipping_leaves_nothing_of_what_lies_outside():
-    assert make((10, 0, 12, 5)).clipped((10, 8)) is None
-    assert make((-3, -3, 0, 5)).clipped((10, 8)) is None
-    assert make().clipped((10, 8)) == make()
+    assert make((10, 0, 12, 5)).clip_to((10, 8)) is None
+    assert make((-3, -3, 0, 5)).clip_to((10, 8)) is None
+    assert make().clip_to((10, 8)) == make()
 
 
-def test_the_order_is_by_score_then_place_then_label_whatever_came_first():
+def test_order_is_by_score_then_place_then_label_whatever_came_first():
     first, second = make(score=0.9), make((0, 0, 1, 1), label="a")
     third, fourth = make((0, 0, 1, 1), label="b"), make((0, 1, 1, 2), label="a")
     for mixed in ([fourth, second, first, third], [third, fourth, second, first]):

@@ -38,13 +38,13 @@ def turned(picture, degrees):
 
 @pytest.fixture(scope="module")
 def hopper(mesh):
-    found = mesh.find(photo("hopper"), FACES["hopper"][0])
+    found = mesh.find_mesh(photo("hopper"), FACES["hopper"][0])
     assert found is not None
     return found
 
 
 def test_points_of_a_known_face(mesh):
-    found = mesh.find(photo("astronaut"), FACES["astronaut"][0])
+    found = mesh.find_mesh(photo("astronaut"), FACES["astronaut"][0])
     named = dict(found.landmarks)
     assert tuple(named) == LANDMARKS
     marked_by_eye = {"right_eye": (204, 102), "left_eye": (247, 103), "mouth_center": (224, 148)}
@@ -56,9 +56,9 @@ def test_points_of_a_known_face(mesh):
 
 
 @pytest.mark.parametrize("name", ["hopper", "astronaut"])
-def test_it_agrees_with_the_face_detector(mesh, faces, name):
+def test_mesh_agrees_with_the_face_detector(mesh, faces, name):
     (face,) = faces.detect([photo(name)])[0]
-    found = mesh.find(photo(name), face.box_xyxy, eyes_of(face))
+    found = mesh.find_mesh(photo(name), face.box_xyxy, eyes_of(face))
     for spot, point in found.landmarks:
         assert math.dist(face.landmark(spot), point) < 0.15 * found.eye_distance, spot
 
@@ -67,13 +67,13 @@ def test_it_agrees_with_the_face_detector(mesh, faces, name):
     ("name", "count"),
     [("exhibition.png", 5), ("launch.png", 1), ("noticeboard.png", 4), ("table.jpg", 2)],
 )
-def test_every_sample_face_is_seen_with_its_parts_in_order(mesh, faces, name, count):
+def test_sample_faces_are_seen_with_their_parts_in_order(mesh, faces, name, count):
     with Image.open(SAMPLES / name) as image:
         picture = np.asarray(image.convert("RGB"))
     found = faces.detect([picture])[0]
     assert len(found) == count
     for face in found:
-        seen = mesh.find(picture, face.box_xyxy)
+        seen = mesh.find_mesh(picture, face.box_xyxy)
         assert seen.presence > 0.9
         brows, eyes, nose, lips = (
             seen.points[list(part), 1].mean()
@@ -91,25 +91,25 @@ def test_every_sample_face_is_seen_with_its_parts_in_order(mesh, faces, name, co
 
 
 @pytest.mark.parametrize("degrees", [-30, 30])
-def test_a_leaning_face_is_followed(mesh, hopper, degrees):
+def test_leaning_face_is_followed(mesh, hopper, degrees):
     picture, matrix = turned(photo("hopper"), degrees)
     expected = hopper.points @ matrix[:, :2].T + matrix[:, 2]
     (x0, y0), (x1, y1) = expected.min(axis=0), expected.max(axis=0)
-    seen = mesh.find(picture, (x0, y0, x1, y1))
+    seen = mesh.find_mesh(picture, (x0, y0, x1, y1))
     assert error(seen, expected, 0.7 * hopper.eye_distance) < 0.1
 
 
 @pytest.mark.parametrize("degrees", [90, 180, -120])
-def test_with_its_eyes_known_a_face_may_stand_on_its_head(mesh, hopper, degrees):
+def test_face_with_known_eyes_may_stand_on_its_head(mesh, hopper, degrees):
     picture, matrix = turned(photo("hopper"), degrees)
     expected = hopper.points @ matrix[:, :2].T + matrix[:, 2]
     (x0, y0), (x1, y1) = expected.min(axis=0), expected.max(axis=0)
     eyes = tuple(tuple(matrix @ (*eye, 1)) for eye in hopper.eyes)
-    seen = mesh.find(picture, (x0, y0, x1, y1), eyes)
+    seen = mesh.find_mesh(picture, (x0, y0, x1, y1), eyes)
     assert error(seen, expected, 0.7 * hopper.eye_distance) < 0.05
 
 
-def test_the_box_need_not_be_exact(mesh, hopper):
+def test_box_need_not_be_exact(mesh, hopper):
     x0, y0, x1, y1 = FACES["hopper"][0]
     wide, high = x1 - x0, y1 - y0
     for shift, grow in ((0, -0.1), (0.1, 0), (-0.1, 0.1), (0, 0.25)):
@@ -119,14 +119,14 @@ def test_the_box_need_not_be_exact(mesh, hopper):
             x1 + (shift + grow) * wide,
             y1 + (shift + grow) * high,
         )
-        found = mesh.find(photo("hopper"), box)
+        found = mesh.find_mesh(photo("hopper"), box)
         assert error(found, hopper.points, hopper.eye_distance) < 0.05, (shift, grow)
 
 
 def test_points_scale_and_move_with_the_picture(mesh, hopper):
     large = np.pad(photo("hopper"), ((30, 0), (50, 0), (0, 0))).repeat(3, 0).repeat(3, 1)
     x0, y0, x1, y1 = FACES["hopper"][0]
-    found = mesh.find(large, (3 * (x0 + 50), 3 * (y0 + 30), 3 * (x1 + 50), 3 * (y1 + 30)))
+    found = mesh.find_mesh(large, (3 * (x0 + 50), 3 * (y0 + 30), 3 * (x1 + 50), 3 * (y1 + 30)))
     expected = 3 * (hopper.points + np.array((50, 30)))
     assert error(found, expected, 3 * hopper.eye_distance) < 0.02
 
@@ -135,22 +135,22 @@ def test_points_scale_and_move_with_the_picture(mesh, hopper):
 def test_no_mesh_where_there_is_no_face(mesh, name):
     picture = photo(name)
     high, wide = picture.shape[:2]
-    assert mesh.find(picture, (0, 0, wide, high)) is None
-    assert mesh.find(picture, (wide // 4, high // 4, wide // 2, high // 2)) is None
-    assert mesh.find(FLAT, (10, 10, 60, 60)) is None
-    assert mesh.find(FLAT[:1, :1], (-5, -5, 6, 6)) is None
+    assert mesh.find_mesh(picture, (0, 0, wide, high)) is None
+    assert mesh.find_mesh(picture, (wide // 4, high // 4, wide // 2, high // 2)) is None
+    assert mesh.find_mesh(FLAT, (10, 10, 60, 60)) is None
+    assert mesh.find_mesh(FLAT[:1, :1], (-5, -5, 6, 6)) is None
 
 
-def test_the_picture_is_only_read_and_its_layout_does_not_matter(mesh, hopper):
+def test_picture_is_only_read_and_its_layout_does_not_matter(mesh, hopper):
     picture = photo("hopper").copy()
     before = picture.copy()
     picture.setflags(write=False)
     mirrored = np.ascontiguousarray(picture[:, ::-1])[:, ::-1]
-    assert (mesh.find(mirrored, FACES["hopper"][0]).points == hopper.points).all()
+    assert (mesh.find_mesh(mirrored, FACES["hopper"][0]).points == hopper.points).all()
     assert (picture == before).all()
 
 
-def test_the_named_rows_are_mediapipes_own():
+def test_named_rows_are_mediapipes_own():
     from mediapipe.tasks.python.vision import FaceLandmarksConnections as Known
 
     def ends(connections):
@@ -168,7 +168,7 @@ def test_the_named_rows_are_mediapipes_own():
     assert steps == {frozenset((e.start, e.end)) for e in Known.FACE_LANDMARKS_FACE_OVAL}
 
 
-def test_a_file_that_is_not_there_or_no_mesh_is_named(tmp_path, face_model):
+def test_file_that_is_not_there_or_no_mesh_is_named(tmp_path, face_model):
     with pytest.raises(DetectorError, match=r"no model file at .*nothing\.tflite"):
         FaceMesh(tmp_path / "nothing.tflite")
     (tmp_path / "junk.tflite").write_bytes(b"junk" * 100)
@@ -178,26 +178,26 @@ def test_a_file_that_is_not_there_or_no_mesh_is_named(tmp_path, face_model):
         FaceMesh(face_model)
 
 
-def test_a_mesh_of_another_make_is_refused(mesh_model, monkeypatch):
+def test_mesh_of_another_make_is_refused(mesh_model, monkeypatch):
     monkeypatch.setattr(rows, "POINTS", 478)
     with pytest.raises(DetectorError, match=r"gives \[1404, 1\] numbers, a face mesh \[1434, 1\]"):
         FaceMesh(mesh_model)
 
 
-def test_what_cannot_be_looked_at_is_refused(mesh_model):
+def test_bad_pictures_and_boxes_are_refused(mesh_model):
     with FaceMesh(mesh_model) as mesh:
         with pytest.raises(DetectorError, match="float64"):
-            mesh.find(FLAT / 255, (0, 0, 9, 9))
+            mesh.find_mesh(FLAT / 255, (0, 0, 9, 9))
         with pytest.raises(DetectorError, match=r"left < right.*\(9, 0, 9, 9\)"):
-            mesh.find(FLAT, (9, 0, 9, 9))
+            mesh.find_mesh(FLAT, (9, 0, 9, 9))
         with pytest.raises(DetectorError, match="left < right"):
-            mesh.find(FLAT, (0, 0, math.nan, 9))
+            mesh.find_mesh(FLAT, (0, 0, math.nan, 9))
     mesh.close()
     with pytest.raises(DetectorError, match="was closed"):
-        mesh.find(FLAT, (0, 0, 9, 9))
+        mesh.find_mesh(FLAT, (0, 0, 9, 9))
 
 
-def test_a_mesh_checks_itself():
+def test_mesh_checks_itself():
     with pytest.raises(ValueError, match=r"468 finite points, but got shape \(3, 2\)"):
         Mesh(np.zeros((3, 2), np.float32), 1.0)
     with pytest.raises(ValueError, match="finite"):

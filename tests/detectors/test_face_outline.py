@@ -11,16 +11,16 @@ import pytest
 from detectors.base import Closing
 from detectors.detection import Detection
 from detectors.face_mesh import FACE_OVAL, FaceMesh
-from detectors.face_outline import Outlined, contour
+from detectors.face_outline import OutlinedDetector, face_contour
 from detectors.mp_face import LANDMARKS
-from detectors.rotated import Turned
+from detectors.rotated import RotatedDetector
 from tests.detectors.photos import FACES, photo
 
 
-class Told(Closing):
-    """Finds what it was told."""
+class FixedDetector(Closing):
+    """Finds what it is given."""
 
-    name = "told"
+    name = "fixed"
     labels = ("face", "hand")
 
     def __init__(self, *found: Detection) -> None:
@@ -34,13 +34,13 @@ class Told(Closing):
         self.closed = True
 
 
-def told(name="hopper", label="face", **more) -> Detection:
-    return Detection(FACES[name][0], label, 0.9, "told", **more)
+def make_face(name="hopper", label="face", **more) -> Detection:
+    return Detection(FACES[name][0], label, 0.9, "fixed", **more)
 
 
 def completed(mesh, *found, picture=None):
     picture = photo("hopper") if picture is None else picture
-    (seen,) = Outlined(Told(*found), mesh).detect([picture])
+    (seen,) = OutlinedDetector(FixedDetector(*found), mesh).detect([picture])
     assert len(seen) == len(found)
     return seen
 
@@ -50,7 +50,7 @@ def inside(polygon, spot):
 
 
 @pytest.mark.parametrize("name", ["hopper", "astronaut"])
-def test_the_outline_holds_the_face_and_not_much_more(mesh, faces, name):
+def test_outline_holds_the_face_and_not_much_more(mesh, faces, name):
     (before,) = faces.detect([photo(name)])[0]
     (after,) = completed(mesh, before, picture=photo(name))
     assert replace(after, polygon=None) == before
@@ -66,15 +66,15 @@ def test_the_outline_holds_the_face_and_not_much_more(mesh, faces, name):
     assert (left, top, right, bottom) == pytest.approx((x0, y0, x1, y1), abs=slack)
 
 
-def test_a_face_without_landmarks_gets_them(mesh):
-    (after,) = completed(mesh, told(label="Anime_Face"))
+def test_face_without_landmarks_gets_them(mesh):
+    (after,) = completed(mesh, make_face(label="Anime_Face"))
     assert tuple(name for name, _ in after.landmarks) == LANDMARKS
-    assert (after.box_xyxy, after.score) == (told().box_xyxy, 0.9)
+    assert (after.box_xyxy, after.score) == (make_face().box_xyxy, 0.9)
 
 
-def test_the_forehead_grows_and_the_chin_stays(mesh):
-    seen = mesh.find(photo("hopper"), FACES["hopper"][0])
-    oval, grown = seen.points[list(FACE_OVAL)], np.array(contour(seen))
+def test_forehead_grows_and_the_chin_stays(mesh):
+    seen = mesh.find_mesh(photo("hopper"), FACES["hopper"][0])
+    oval, grown = seen.points[list(FACE_OVAL)], np.array(face_contour(seen))
     moved = oval - grown
     assert moved[:, 1].max() == pytest.approx(moved[0, 1])  # the first point is the topmost
     assert 2 < moved[0, 1] < 0.1 * (oval[:, 1].max() - oval[:, 1].min())
@@ -83,19 +83,19 @@ def test_the_forehead_grows_and_the_chin_stays(mesh):
     assert np.abs(moved[chin]).max() < 1e-4
 
 
-def test_what_is_no_face_or_complete_or_not_seen_stays_as_it_is(mesh):
-    hand = told(label="hand")
-    nowhere = replace(told(), box_xyxy=(0, 400, 60, 500))
-    beside = replace(told(), box_xyxy=(150, 110, 250, 360))  # half of the face
+def test_hands_complete_faces_and_unseen_faces_stay_as_they_are(mesh):
+    hand = make_face(label="hand")
+    nowhere = replace(make_face(), box_xyxy=(0, 400, 60, 500))
+    beside = replace(make_face(), box_xyxy=(150, 110, 250, 360))  # half of the face
     polygon = ((0, 0), (9, 0), (0, 9))
-    whole = told(polygon=polygon, landmarks=(("right_eye", (1, 2)),))
+    whole = make_face(polygon=polygon, landmarks=(("right_eye", (1, 2)),))
     assert completed(mesh, hand, nowhere, beside, whole) == (hand, nowhere, beside, whole)
-    (kept,) = completed(mesh, told(polygon=polygon))
+    (kept,) = completed(mesh, make_face(polygon=polygon))
     assert kept.polygon == polygon
     assert kept.landmarks
 
 
-def test_a_profile_keeps_its_box(mesh, faces):
+def test_profile_keeps_its_box(mesh, faces):
     found = faces.detect([photo("zidane")])[0]
     seen = completed(mesh, *found, picture=photo("zidane"))
     profile, front = sorted(seen, key=lambda face: face.box_xyxy)
@@ -103,22 +103,24 @@ def test_a_profile_keeps_its_box(mesh, faces):
     assert front.polygon is not None
 
 
-def test_at_the_pictures_edge_the_outline_stays_inside(mesh):
+def test_outline_at_the_pictures_edge_stays_inside(mesh):
     picture = photo("hopper")[150:]
     x0, _, x1, y1 = FACES["hopper"][0]
-    (after,) = completed(mesh, replace(told(), box_xyxy=(x0, 0, x1, y1 - 150)), picture=picture)
+    (after,) = completed(
+        mesh, replace(make_face(), box_xyxy=(x0, 0, x1, y1 - 150)), picture=picture
+    )
     assert min(y for _, y in after.polygon) == 0
     assert len(after.polygon) == len(FACE_OVAL)
 
 
-def test_in_turned_copies_too(mesh, faces):
+def test_faces_in_rotated_copies_are_outlined_too(mesh, faces):
     picture = np.ascontiguousarray(np.rot90(photo("astronaut")))
-    (face,) = Turned(Outlined(faces, mesh)).detect([picture])[0]
+    (face,) = RotatedDetector(OutlinedDetector(faces, mesh)).detect([picture])[0]
     assert all(inside(face.polygon, face.landmark(spot)) for spot in LANDMARKS[:4])
 
 
 def test_name_labels_and_closing_are_the_detectors(mesh_model):
-    detector = Told()
-    with Outlined(detector, FaceMesh(mesh_model)) as outlined:
-        assert (outlined.name, outlined.labels) == ("told", ("face", "hand"))
+    detector = FixedDetector()
+    with OutlinedDetector(detector, FaceMesh(mesh_model)) as outlined:
+        assert (outlined.name, outlined.labels) == ("fixed", ("face", "hand"))
     assert detector.closed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from detectors.isolation import patched, process_untouched
+from detectors.isolation import patch_attribute, process_untouched
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,20 +98,20 @@ def ran(tmp_path_factory, shape_models, face_model, hand_model):
         "root log",
     ],
 )
-def test_the_process_is_as_it_was(ran, what):
+def test_process_is_as_it_was(ran, what):
     _, _, saw = ran
     assert saw["after"][what] == saw["before"][what]
     assert "OMP_NUM_THREADS" not in saw["after"]["environment"]
 
 
-def test_nothing_was_sent_or_asked_of_the_network(ran):
+def test_libraries_ask_nothing_of_the_network(ran):
     _, _, saw = ran
     assert saw["tried"] == []
     assert saw["online"] is False
     assert saw["events"] is False
 
 
-def test_nothing_is_written_to_the_users_home_and_what_was_written_is_gone(ran):
+def test_libraries_write_nothing_into_the_home_folder_and_clean_up(ran):
     _, home, saw = ran
     written = [path for path in home.rglob("*") if path.is_file() and "matplotlib" not in str(path)]
     assert written == []
@@ -119,26 +119,28 @@ def test_nothing_is_written_to_the_users_home_and_what_was_written_is_gone(ran):
     assert not Path(saw["settings"]).exists()
 
 
-def test_nothing_is_said(ran):
+def test_detectors_print_nothing(ran):
     process, _, saw = ran
     assert saw["noise"] == ""
     assert process.stderr == ""
 
 
-def test_opening_no_detector_imports_no_library(ran):
+def test_registry_alone_imports_no_library(ran):
     _, _, saw = ran
     assert saw["early"] is False
 
 
-@pytest.mark.parametrize("module", ["registry", "yolo", "mp_face", "mp_hand", "scripted", "tiling"])
-def test_importing_a_module_loads_no_heavy_library(module, tmp_path):
+@pytest.mark.parametrize(
+    "module", ["registry", "yolo.detector", "mp_face", "mp_hand", "scripted", "tiling"]
+)
+def test_modules_load_no_heavy_library(module, tmp_path):
     heavy = ("torch", "cv2", "ultralytics", "mediapipe", "onnxruntime", "autofix", "weights")
     code = f"import sys, detectors.{module}; print([m for m in {heavy} if m in sys.modules])"
     process = in_own_process(code, home=tmp_path)
     assert process.stdout.strip() == "[]", process.stderr
 
 
-def test_a_detector_that_nobody_closed_does_not_complain_at_the_end(tmp_path, face_model):
+def test_detector_that_nobody_closed_does_not_complain_at_the_end(tmp_path, face_model):
     code = (
         "from pathlib import Path\nfrom detectors.mp_face import MediapipeFaces\n"
         f"kept = MediapipeFaces(Path({str(face_model)!r}))\nprint('open')"
@@ -161,7 +163,7 @@ def test_threads_that_the_user_set_are_what_the_library_sees(monkeypatch):
     assert not {"OMP_NUM_THREADS", "ELSE"} & set(os.environ)
 
 
-def test_everything_is_put_back_after_an_error_too(monkeypatch):
+def test_process_is_put_back_after_an_error_too(monkeypatch):
     monkeypatch.setenv("KEPT", "before")
 
     def fail():
@@ -176,10 +178,10 @@ def test_everything_is_put_back_after_an_error_too(monkeypatch):
     assert "PATH" in os.environ
 
 
-def test_a_patch_ends_with_its_block():
+def test_patch_ends_with_its_block():
     import json as module
 
     before = module.dumps
-    with patched(module, "dumps", 3):
+    with patch_attribute(module, "dumps", 3):
         assert module.dumps == 3
     assert module.dumps is before

@@ -33,7 +33,7 @@ def test_no_pictures_no_faces(faces):
 
 
 @pytest.mark.parametrize("name", FACES)
-def test_every_face_of_a_photograph_is_found_whole_and_nothing_else(faces, name):
+def test_faces_of_a_photograph_are_found_whole_and_nothing_else(faces, name):
     found = faces.detect([photo(name)])[0]
     assert len(found) == len(FACES[name]), [d.box_xyxy for d in found]
     for box, face in matched(found, FACES[name]):
@@ -66,14 +66,14 @@ def test_landmarks_of_a_known_face(faces):
         assert np.hypot(*np.subtract(face.landmark(name), spot)) < 6, name
 
 
-def test_a_face_of_a_thirtieth_of_the_picture_is_found(faces):
+def test_face_of_a_thirtieth_of_the_picture_is_found(faces):
     large = np.kron(shown_small(photo("hopper"), times=5), np.ones((2, 2, 1), np.uint8))
     (face,) = faces.detect([large])[0]
     expected = np.array(FACES["hopper"][0]) / 5 * 2
     assert iou(face.box_xyxy, tuple(expected)) > 0.6
 
 
-def test_a_small_face_is_found_once_wherever_it_is(faces):
+def test_small_face_is_found_once_wherever_it_is(faces):
     small = photo("hopper")[40:440:6, 90:450:6]
     x0, y0, x1, y1 = ((v - o) / 6 for v, o in zip(FACES["hopper"][0], (90, 40) * 2, strict=True))
     blank = np.full((900, 1100, 3), 96, np.uint8)
@@ -85,7 +85,7 @@ def test_a_small_face_is_found_once_wherever_it_is(faces):
         assert iou(face.box_xyxy, (x + x0, y + y0, x + x1, y + y1)) > 0.6, (x, y)
 
 
-def test_a_photographs_faces_do_not_depend_on_its_neighbours_and_order_is_kept(faces):
+def test_photographs_faces_do_not_depend_on_its_neighbours_and_order_is_kept(faces):
     pictures = [photo("astronaut"), photo("rocket"), photo("hopper")]
     together = faces.detect(pictures)
     assert together == [faces.detect([picture])[0] for picture in pictures]
@@ -102,25 +102,25 @@ def test_pictures_are_only_read(faces):
     assert faces.detect([flipped]) == found
 
 
-def test_best_comes_first(faces):
+def test_faces_come_best_first(faces):
     scores = [face.score for face in faces.detect([photo("zidane")])[0]]
     assert scores == sorted(scores, reverse=True)
     assert min(scores) > 0.75
 
 
-def test_a_higher_confidence_finds_less_and_a_lower_one_more(face_model):
+def test_higher_confidence_finds_less_and_a_lower_one_more(face_model):
     with MediapipeFaces(face_model, DetectorSettings(confidence=0.96)) as strict:
         assert [len(each) for each in strict.detect([photo("astronaut"), photo("bus")])] == [1, 0]
     with MediapipeFaces(face_model, DetectorSettings(confidence=0.55)) as loose:
         assert len(loose.detect([photo("bus")])[0]) > 2
 
 
-def test_a_larger_smallest_window_overlooks_small_faces(face_model):
+def test_larger_smallest_window_overlooks_small_faces(face_model):
     with MediapipeFaces(face_model, DetectorSettings(smallest_window=600)) as coarse:
         assert [len(each) for each in coarse.detect([photo("bus"), photo("hopper")])] == [0, 1]
 
 
-def test_the_full_range_model_works_too(mediapipe_models):
+def test_full_range_model_works_too(mediapipe_models):
     path = mediapipe_models / "face_detection_full_range_sparse.tflite"
     with MediapipeFaces(path, DetectorSettings(confidence=0.7)) as detector:
         found = detector.detect([photo("astronaut"), photo("hopper"), photo("chelsea")])
@@ -129,7 +129,7 @@ def test_the_full_range_model_works_too(mediapipe_models):
         assert iou(each[0].box_xyxy, FACES[name][0]) > 0.6
 
 
-def test_a_face_at_the_pictures_edge_is_found_and_its_box_stays_inside(faces):
+def test_face_at_the_pictures_edge_is_found_and_its_box_stays_inside(faces):
     picture = photo("astronaut")[:185, 170:]
     (face,) = faces.detect([picture])[0]
     x0, y0, x1, y1 = face.box_xyxy
@@ -146,7 +146,7 @@ def upright(**moved):
     return Detection((25, 25, 75, 75), "face", 0.9, "test", landmarks=marks)
 
 
-def test_the_whole_face_reaches_further_up_than_down_and_leans_with_the_face():
+def test_whole_face_reaches_further_up_than_down_and_leans_with_the_face():
     x0, y0, x1, y1 = whole_face(upright())
     assert x0 + x1 == pytest.approx(100)
     assert 25 - y0 > y1 - 75 > 0
@@ -162,7 +162,7 @@ def test_landmarks_all_in_one_place_count_as_upright():
     assert whole_face(heap) == pytest.approx(whole_face(upright()))
 
 
-def test_a_file_that_is_not_there_or_no_model_is_named(tmp_path, hand_model):
+def test_file_that_is_not_there_or_no_model_is_named(tmp_path, hand_model):
     with pytest.raises(DetectorError, match=r"no model file at .*nothing\.tflite"):
         MediapipeFaces(tmp_path / "nothing.tflite")
     (tmp_path / "junk.tflite").write_bytes(b"junk" * 100)
@@ -172,13 +172,13 @@ def test_a_file_that_is_not_there_or_no_model_is_named(tmp_path, hand_model):
         MediapipeFaces(hand_model)
 
 
-def test_without_mediapipe_the_way_to_get_it_is_named(face_model, monkeypatch):
+def test_missing_mediapipe_is_named_with_its_package(face_model, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mediapipe.tasks.python", None)
     with pytest.raises(DetectorError, match="pip install 'mediapipe"):
         MediapipeFaces(face_model)
 
 
-def test_a_closed_detector_says_so_and_can_be_closed_again(face_model):
+def test_closed_detector_says_so_and_can_be_closed_again(face_model):
     detector = MediapipeFaces(face_model)
     detector.close()
     detector.close()
@@ -186,6 +186,6 @@ def test_a_closed_detector_says_so_and_can_be_closed_again(face_model):
         detector.detect([FLAT])
 
 
-def test_what_is_no_picture_is_refused(faces):
+def test_picture_of_another_type_is_refused(faces):
     with pytest.raises(DetectorError, match="float64"):
         faces.detect([FLAT / 255])

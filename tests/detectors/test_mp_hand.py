@@ -11,14 +11,14 @@ from tests.detectors.photos import HANDS, photo
 
 
 @pytest.mark.parametrize("name", HANDS)
-def test_every_hand_of_a_photograph_is_found_and_nothing_else(hands, name):
+def test_hands_of_a_photograph_are_found_and_nothing_else(hands, name):
     found = hands.detect([photo(name)])[0]
     assert len(found) == len(HANDS[name]), [d.box_xyxy for d in found]
     for box in HANDS[name]:
         assert max(iou(hand.box_xyxy, box) for hand in found) > 0.65
 
 
-def test_the_outline_is_convex_holds_the_joints_and_spans_the_box(hands):
+def test_outline_is_convex_holds_the_joints_and_spans_the_box(hands):
     for hand in hands.detect([photo("bus")])[0]:
         assert (hand.label, hand.detector) == ("hand", "mediapipe-hand")
         assert tuple(name for name, _ in hand.landmarks) == LANDMARKS
@@ -35,7 +35,7 @@ def test_landmarks_of_a_known_hand(hands):
     assert hand.landmark("wrist")[0] < hand.landmark("index_mcp")[0] < hand.landmark("index_tip")[0]
 
 
-def test_there_are_21_joints():
+def test_hands_have_21_joints():
     assert len(set(LANDMARKS)) == 21
     assert LANDMARKS[:6] == (
         "wrist",
@@ -49,11 +49,11 @@ def test_there_are_21_joints():
     assert LANDMARKS[-1] == "pinky_tip"
 
 
-def test_nothing_in_a_flat_picture(hands):
+def test_flat_pictures_have_no_hands(hands):
     assert hands.detect([]) == []
     assert hands.detect([np.full((40, 300, 3), 90, np.uint8)]) == [()]
 
 
-def test_a_face_model_is_refused(face_model):
+def test_face_model_is_refused(face_model):
     with pytest.raises(DetectorError, match="not a model that mediapipe-hand can use"):
         MediapipeHands(face_model)

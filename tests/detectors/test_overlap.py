@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.detection import Detection, in_order
-from detectors.overlap import heaps, intersection_area, iou, mean_of, overlap_of_smaller, suppress
+from detectors.overlap import (
+    cluster_detections,
+    intersection_area,
+    iou,
+    mean_of,
+    overlap_of_smaller,
+    suppress_overlaps,
+)
 
 EDGE = st.integers(0, 30)
 BOXES = st.tuples(EDGE, EDGE, st.integers(1, 20), st.integers(1, 20)).map(
@@ -54,33 +61,33 @@ def test_boxes_without_area_overlap_nothing():
     assert iou((1, 1, 1, 1), (1, 1, 1, 1)) == overlap_of_smaller((1, 1, 1, 2), (0, 0, 3, 3)) == 0
 
 
-def test_nothing_in_nothing_out():
-    assert suppress([], iou_above=0.5) == heaps([], iou_above=0.5) == ()
+def test_no_detections_make_no_clusters():
+    assert suppress_overlaps([], iou_above=0.5) == cluster_detections([], iou_above=0.5) == ()
 
 
-def test_the_best_of_an_overlapping_pair_stays_and_other_labels_do_too():
+def test_best_of_an_overlapping_pair_stays_and_other_labels_do_too():
     best, worse = make((0, 0, 10, 10), score=0.9), make((1, 0, 11, 10), score=0.8)
     hand = make((0, 0, 10, 10), label="hand", score=0.4)
-    assert suppress([worse, hand, best], iou_above=0.5) == (best, hand)
+    assert suppress_overlaps([worse, hand, best], iou_above=0.5) == (best, hand)
 
 
-def test_a_box_inside_another_goes_only_by_the_second_criterion():
+def test_box_inside_another_goes_only_by_the_second_criterion():
     large, small = make((0, 0, 10, 10), score=0.9), make((2, 2, 5, 5), score=0.8)
-    assert suppress([large, small], iou_above=0.3) == (large, small)
-    assert suppress([large, small], iou_above=0.3, smaller_above=0.6) == (large,)
+    assert suppress_overlaps([large, small], iou_above=0.3) == (large, small)
+    assert suppress_overlaps([large, small], iou_above=0.3, smaller_above=0.6) == (large,)
 
 
-def test_what_a_dropped_box_overlaps_is_not_dropped_for_it():
+def test_box_that_overlaps_only_a_dropped_one_stays():
     chain = [make((4 * i, 0, 4 * i + 10, 10), score=0.9 - i / 10) for i in range(3)]
-    assert suppress(chain, iou_above=0.4) == (chain[0], chain[2])
+    assert suppress_overlaps(chain, iou_above=0.4) == (chain[0], chain[2])
 
 
 @given(DETECTIONS, st.floats(0, 1), st.floats(0, 1), st.randoms())
 def test_suppression_keeps_apart_what_it_keeps_and_ignores_the_order(found, limit, smaller, random):
-    kept = suppress(found, iou_above=limit, smaller_above=smaller)
+    kept = suppress_overlaps(found, iou_above=limit, smaller_above=smaller)
     shuffled = random.sample(found, len(found))
-    assert kept == suppress(shuffled, iou_above=limit, smaller_above=smaller)
-    assert kept == suppress(kept, iou_above=limit, smaller_above=smaller) == in_order(kept)
+    assert kept == suppress_overlaps(shuffled, iou_above=limit, smaller_above=smaller)
+    assert kept == suppress_overlaps(kept, iou_above=limit, smaller_above=smaller) == in_order(kept)
     for index, one in enumerate(kept):
         for other in kept[index + 1 :]:
             if one.label == other.label:
@@ -89,15 +96,15 @@ def test_suppression_keeps_apart_what_it_keeps_and_ignores_the_order(found, limi
 
 
 @given(DETECTIONS, st.floats(0, 1))
-def test_every_detection_is_in_one_heap(found, limit):
-    gathered = heaps(found, iou_above=limit)
+def test_detections_are_in_one_cluster_each(found, limit):
+    gathered = cluster_detections(found, iou_above=limit)
     assert in_order([one for heap in gathered for one in heap]) == in_order(found)
     for heap in gathered:
         assert heap == in_order(heap)
         assert len({one.label for one in heap}) == 1
 
 
-def test_the_mean_is_weighted_by_score_and_goes_by_the_first():
+def test_mean_is_weighted_by_score_and_goes_by_the_first():
     spot, other = (("eye", (0.0, 0.0)),), (("eye", (4.0, 8.0)),)
     outline = ((0, 0), (1, 0), (1, 1))
     first = make((0, 0, 4, 4), score=0.75, landmarks=spot, polygon=outline)

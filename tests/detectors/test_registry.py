@@ -22,7 +22,7 @@ from detectors.scripted import ScriptedDetector
         ("hand.task", "mediapipe-hand"),
     ],
 )
-def test_a_suffix_tells_the_kind(name, kind):
+def test_suffix_tells_the_kind(name, kind):
     assert kind_of(Path(name)) == kind
     assert kind in KINDS
 
@@ -36,13 +36,13 @@ def test_other_suffixes_are_refused_with_the_known_ones(name):
 @pytest.mark.parametrize(
     ("kind", "near"), [("mediapipe_face", "mediapipe-face"), ("yolov8", "yolo"), ("SCRIPTED", None)]
 )
-def test_an_unknown_kind_is_answered_with_the_known_ones(kind, near):
+def test_unknown_kind_is_answered_with_the_known_ones(kind, near):
     with pytest.raises(DetectorError, match=f"'{kind}', only {', '.join(KINDS)}") as caught:
         open_detector(kind, Path("x"))
     assert str(caught.value).endswith(f"did you mean '{near}'?") == (near is not None)
 
 
-def test_each_kind_opens_with_its_settings(tmp_path, face_model, hand_model):
+def test_kinds_open_with_their_settings(tmp_path, face_model, hand_model):
     (tmp_path / "boxes.json").write_text('{"a": [{"box": [0, 0, 5, 5], "score": 0.5}]}')
     settings = DetectorSettings(confidence=0.9)
     scripted = open_detector("scripted", tmp_path / "boxes.json", settings=settings)

@@ -3,7 +3,7 @@ import pytest
 
 from detectors.mp_face import MediapipeFaces
 from detectors.overlap import iou
-from detectors.rotated import Turned
+from detectors.rotated import RotatedDetector
 from tests.build import detection
 from tests.detectors.photos import FACES, photo
 from weights.environment import default_store
@@ -11,12 +11,12 @@ from weights.environment import default_store
 
 @pytest.fixture(scope="module")
 def faces():
-    with Turned(MediapipeFaces(default_store().path("blazeface"))) as detector:
+    with RotatedDetector(MediapipeFaces(default_store().path("blazeface"))) as detector:
         yield detector
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
-def test_a_face_is_found_however_the_picture_is_turned(faces, quarters):
+def test_face_is_found_however_the_picture_is_turned(faces, quarters):
     upright = photo("astronaut")
     turned = np.rot90(upright, quarters).copy()
     (found,) = faces.detect([turned])[0]
@@ -35,7 +35,7 @@ def test_a_face_is_found_however_the_picture_is_turned(faces, quarters):
     assert abs(off) < 25
 
 
-def test_nothing_is_found_where_nothing_is(faces):
+def test_rotated_copies_add_no_false_faces(faces):
     assert faces.detect([photo("rocket")]) == [()]
 
 
@@ -55,7 +55,7 @@ class Corner:
 
 def test_boxes_polygons_and_points_come_back_to_the_picture():
     inner = Corner()
-    found = Turned(inner).detect([np.zeros((50, 80, 3), np.uint8)])[0]
+    found = RotatedDetector(inner).detect([np.zeros((50, 80, 3), np.uint8)])[0]
     assert {d.box_xyxy: d.landmark("tip") for d in found} == {
         (0, 0, 10, 20): (10, 20),
         (60, 0, 80, 10): (60, 10),
@@ -67,8 +67,8 @@ def test_boxes_polygons_and_points_come_back_to_the_picture():
         assert np.max(each.polygon, axis=0).tolist() == list(each.box_xyxy[2:])
 
 
-def test_it_goes_by_its_detector_s_name_and_closes_it():
+def test_name_and_closing_are_the_inner_detectors():
     inner = Corner()
-    with Turned(inner) as turned:
+    with RotatedDetector(inner) as turned:
         assert (turned.name, turned.labels) == ("corner", ("face",))
     assert inner.closed

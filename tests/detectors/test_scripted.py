@@ -30,7 +30,7 @@ def test_no_pictures_no_boxes(script):
     assert ScriptedDetector(script({})).detect([]) == []
 
 
-def test_each_picture_gets_its_own_boxes(script):
+def test_pictures_get_their_own_boxes(script):
     path = script({"a.png": [[1, 2, 30, 40]], "b.png": [], "c.png": [[0, 0, 5, 5], [5, 5, 9, 9]]})
     with ScriptedDetector(path) as detector:
         found = detector.detect([PICTURE] * 4, names=["c.png", "a.png", "unknown.png", "b.png"])
@@ -45,7 +45,7 @@ def test_each_picture_gets_its_own_boxes(script):
     }
 
 
-def test_the_relative_path_comes_before_the_file_name(script):
+def test_relative_path_comes_before_the_file_name(script):
     path = script({"a.png": [[0, 0, 1, 1]], "in/a.png": [[0, 0, 2, 2]]})
     detector = ScriptedDetector(path)
     found = detector.detect(
@@ -54,7 +54,7 @@ def test_the_relative_path_comes_before_the_file_name(script):
     assert [each[0].box_xyxy[2] for each in found] == [2, 1, 2, 2]
 
 
-def test_an_entry_can_say_more(script):
+def test_entry_can_say_more(script):
     entry = {
         "box": [1, 1, 9, 9],
         "label": "hand",
@@ -68,7 +68,7 @@ def test_an_entry_can_say_more(script):
     assert detector.labels == ("face", "hand")
 
 
-def test_a_confidence_asked_for_holds_here_too(script):
+def test_confidence_asked_for_holds_here_too(script):
     path = script({"a.png": [{"box": [1, 1, 9, 9], "score": 0.4}, [0, 0, 5, 5]]})
     detector = ScriptedDetector(path, DetectorSettings(confidence=0.5))
     assert boxes(detector.detect([PICTURE], names=["a.png"])[0]) == [(0, 0, 5, 5)]
@@ -107,12 +107,12 @@ def test_names_are_needed(script):
         ({"a.png": [{"box": [0, 0, 1, 1], "polygon": [[0, 0]]}]}, "box 1: polygon"),
     ],
 )
-def test_a_faulty_file_says_where(script, content, quoted):
+def test_faulty_file_says_where(script, content, quoted):
     with pytest.raises(DetectorError, match=quoted):
         ScriptedDetector(script(content))
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
+def test_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DetectorError, match=r"nowhere\.json cannot be read: No such file"):
         ScriptedDetector(tmp_path / "nowhere.json")
     (tmp_path / "latin.json").write_bytes(b'{"\xe9.png": []}')

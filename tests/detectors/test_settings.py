@@ -6,11 +6,11 @@ from detectors.errors import DetectorError
 from detectors.settings import DetectorSettings
 
 
-def test_nothing_need_be_set():
+def test_defaults_need_nothing():
     assert DetectorSettings() == DetectorSettings(classes=(), trust_pickle=False)
 
 
-def test_the_edges_of_each_range_are_allowed():
+def test_edges_of_each_range_are_allowed():
     DetectorSettings(confidence=0, iou=1, image_size=32, tile=32, smallest_window=32)
     assert DetectorSettings(classes=["a", "b"]).classes == ("a", "b")
 
@@ -27,7 +27,7 @@ def test_the_edges_of_each_range_are_allowed():
         {"classes": "face"},
     ],
 )
-def test_a_value_out_of_range_is_named_and_quoted(wrong):
+def test_value_out_of_range_is_named_and_quoted(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(DetectorError, match=f"{name} must .*{value!r}"):
         DetectorSettings(**wrong)

@@ -170,7 +170,7 @@ def test_models_by_our_names(model, detector, shape, said):
 def test_every_model_that_is_known_by_name_is_in_the_manifest():
     store = default_store()
     for name in (*YOLO_NAMES, "blazeface", "blazeface-full", "hands"):
-        assert store.entry(name)
+        assert store.find_entry(name)
 
 
 def test_the_default_confidence_is_not_carried_to_a_detector_whose_scores_run_higher():

@@ -25,17 +25,17 @@ def test_hash_of_nothing_and_of_several_blocks(tmp_path):
 
 
 @given(st.dictionaries(NAMES, DIGESTS, min_size=1))
-def test_a_list_is_read_back_as_written(digests):
+def test_list_is_read_back_as_written(digests):
     assert parse_sums(format_sums(digests)) == digests
 
 
-def test_what_is_no_list_is_none():
+def test_text_that_is_no_list_is_none():
     assert parse_sums("") is None
     assert parse_sums("hello\n") is None
     assert parse_sums("a" * 64 + "  ok\nhello\n") is None
 
 
-def test_a_folder_agrees_with_its_own_list_until_it_is_changed(tmp_path):
+def test_folder_agrees_with_its_own_list_until_it_is_changed(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a").write_bytes(b"12")
     (tmp_path / "b").write_bytes(b"345")
@@ -49,7 +49,7 @@ def test_a_folder_agrees_with_its_own_list_until_it_is_changed(tmp_path):
     assert [fault[:12] for fault in folder_faults(tmp_path, "SUMS")] == ["b has sha256"]
 
 
-def test_a_list_that_is_empty_or_absent_is_a_fault(tmp_path):
+def test_list_that_is_empty_or_absent_is_a_fault(tmp_path):
     assert folder_faults(tmp_path, "SUMS") == ["there is no SUMS"]
     (tmp_path / "SUMS").touch()
     assert folder_faults(tmp_path, "SUMS") == ["SUMS is not a list of hashes"]

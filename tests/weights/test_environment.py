@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from weights.environment import cache_dir, default_store, hub, offline
+from weights.environment import cache_dir, default_store, hub_url, is_offline
 from weights.errors import SettingError
 from weights.store import DEFAULT_HUB
 
 
-def test_an_empty_environment_means_online_at_the_default_hub():
+def test_empty_environment_means_online_at_the_default_hub():
     store = default_store({})
     assert (store.hub, store.offline) == (DEFAULT_HUB, False)
     assert store.cache_dir.name == "weights"
@@ -17,7 +17,7 @@ def test_an_empty_environment_means_online_at_the_default_hub():
     assert "blazeface" in store.manifest
 
 
-def test_the_cache_is_where_the_user_says():
+def test_cache_is_where_the_user_says():
     assert cache_dir({"AUTOFIX_CACHE": "/data/autofix"}) == Path("/data/autofix/weights")
     assert cache_dir({"AUTOFIX_CACHE": "~/x"}) == Path.home() / "x" / "weights"
 
@@ -31,14 +31,14 @@ def test_the_cache_is_where_the_user_says():
         ({"HF_ENDPOINT": "https://b", "AUTOFIX_HUB": "http://a:8080"}, "http://a:8080"),
     ],
 )
-def test_hub(environ, expected):
-    assert hub(environ) == expected
+def test_hub_is_the_one_of_the_environment(environ, expected):
+    assert hub_url(environ) == expected
 
 
 @pytest.mark.parametrize("value", ["mirror", "ftp://mirror", "https://"])
-def test_a_hub_that_is_no_address_is_refused(value):
+def test_hub_that_is_no_address_is_refused(value):
     with pytest.raises(SettingError, match="AUTOFIX_HUB is"):
-        hub({"AUTOFIX_HUB": value})
+        hub_url({"AUTOFIX_HUB": value})
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_a_hub_that_is_no_address_is_refused(value):
         ({"AUTOFIX_OFFLINE": "", "HF_HUB_OFFLINE": "ON"}, True),
     ],
 )
-def test_offline(environ, expected):
-    assert offline(environ) is expected
+def test_offline_is_what_the_environment_says(environ, expected):
+    assert is_offline(environ) is expected
 
 
-def test_a_doubtful_offline_is_refused():
+def test_doubtful_offline_is_refused():
     with pytest.raises(SettingError, match="AUTOFIX_OFFLINE is 'maybe'"):
-        offline({"AUTOFIX_OFFLINE": "maybe"})
+        is_offline({"AUTOFIX_OFFLINE": "maybe"})

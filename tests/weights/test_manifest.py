@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from weights.errors import ManifestError, UnknownNameError
-from weights.manifest import find, load, parse
+from weights.manifest import find_entry, load_manifest, parse_manifest
 from weights.store import DEFAULT_HUB, Store
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = load()
-BUILTIN = [entry for entry in SHIPPED.values() if entry.builtin]
-FETCHED = [entry for entry in SHIPPED.values() if not entry.builtin]
+SHIPPED = load_manifest()
+BUILTIN = [entry for entry in SHIPPED.values() if entry.is_builtin]
+FETCHED = [entry for entry in SHIPPED.values() if not entry.is_builtin]
 
 GOOD = {
     "kind": "yolo",
@@ -28,19 +28,19 @@ GOOD = {
 }
 
 
-def test_the_names_that_recipes_and_toolbox_rely_on_are_there():
+def test_names_that_recipes_and_toolbox_rely_on_are_there():
     yolo = {"face_yolov8n", "face_yolov8s", "hand_yolov8n", "person_yolov8n-seg"}
     assert set(SHIPPED) >= {"blazeface", "blazeface-full", "hands", "face-mesh", "face"} | yolo
 
 
 @pytest.mark.parametrize("entry", BUILTIN, ids=lambda entry: entry.name)
-def test_every_built_in_file_is_intact(entry, tmp_path):
+def test_built_in_files_are_intact(entry, tmp_path):
     status = Store(tmp_path).verify(entry.name)
     assert status.state == "built-in", status.detail
 
 
 @pytest.mark.parametrize("entry", FETCHED, ids=lambda entry: entry.name)
-def test_every_fetched_file_is_pinned_and_checked(entry):
+def test_fetched_files_are_pinned_and_checked(entry):
     assert entry.url_at(DEFAULT_HUB).startswith("https://")
     assert entry.url_at("https://mirror") != entry.url_at(DEFAULT_HUB)
     assert entry.revision != "main"
@@ -63,23 +63,24 @@ def test_built_in_files_that_are_not_ours_come_with_licence_and_notice():
     assert [entry.name for entry in shipped if entry.sha256 not in notice] == []
 
 
-def test_find_takes_the_name_and_the_file_name():
-    assert find(SHIPPED, "face_yolov8n") is find(SHIPPED, "face_yolov8n.pt")
+def test_entries_are_found_by_name_and_by_file_name():
+    assert find_entry(SHIPPED, "face_yolov8n") is find_entry(SHIPPED, "face_yolov8n.pt")
 
 
 @pytest.mark.parametrize(
     ("asked", "hint"),
     [("face_yolo8n", "did you mean 'face_yolov8n'"), ("blaze-face", "'blazeface'"), ("zzz", "are")],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(asked, hint):
+def test_unknown_name_is_answered_with_the_nearest(asked, hint):
     with pytest.raises(UnknownNameError, match=hint):
-        find(SHIPPED, asked)
+        find_entry(SHIPPED, asked)
 
 
-def test_no_table_is_no_entry_and_a_good_one_is_one():
-    assert parse({}) == {}
+def test_tables_become_entries():
+    assert parse_manifest({}) == {}
     assert (
-        parse({"a": GOOD})["a"].url_at("https://hub") == "https://hub/owner/repo/resolve/main/a.pt"
+        parse_manifest({"a": GOOD})["a"].url_at("https://hub")
+        == "https://hub/owner/repo/resolve/main/a.pt"
     )
 
 
@@ -100,23 +101,23 @@ def test_no_table_is_no_entry_and_a_good_one_is_one():
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_what_an_entry_may_not_say(change, message):
+def test_bad_entries_are_refused(change, message):
     with pytest.raises(ManifestError, match=message):
-        parse({"a": {**GOOD, **change}})
+        parse_manifest({"a": {**GOOD, **change}})
 
 
-def test_a_name_may_not_be_anothers_file_name():
+def test_name_may_not_be_anothers_file_name():
     with pytest.raises(ManifestError, match=r"a\.pt in the manifest twice"):
-        parse({"a": GOOD, "a.pt": {**GOOD, "file": "b.pt"}})
+        parse_manifest({"a": GOOD, "a.pt": {**GOOD, "file": "b.pt"}})
 
 
-def test_a_file_that_is_not_toml_is_named(tmp_path):
+def test_file_that_is_not_toml_is_named(tmp_path):
     (tmp_path / "manifest.toml").write_text("[a\n")
     with pytest.raises(ManifestError, match=r"manifest\.toml is not TOML"):
-        load(tmp_path / "manifest.toml")
+        load_manifest(tmp_path / "manifest.toml")
 
 
-def test_importing_is_light():
+def test_modules_of_weights_load_no_heavy_library():
     heavy = "torch cv2 numpy diffusers mediapipe ultralytics platformdirs autofix detectors"
     code = (
         "import sys, weights.environment, weights.store\n"

@@ -169,7 +169,7 @@ def test_offline_names_the_address_and_the_place(hub, make_store):
     assert hub.requests == []
 
 
-def test_a_file_put_there_by_hand_is_verified_and_taken(hub, make_store):
+def test_file_put_there_by_hand_is_verified_and_taken(hub, make_store):
     store = make_store(offline=True)
     place(store, BODY)
     assert store.path("toy").read_bytes() == BODY
@@ -177,7 +177,7 @@ def test_a_file_put_there_by_hand_is_verified_and_taken(hub, make_store):
     assert hub.requests == []
 
 
-def test_a_wrong_file_put_there_by_hand_is_refused_and_left_alone(hub, make_store):
+def test_wrong_file_put_there_by_hand_is_refused_and_left_alone(hub, make_store):
     store = make_store()
     place(store, WRONG)
     with pytest.raises(MismatchError, match=f"expected {DIGEST}.*weights pull toy"):
@@ -234,13 +234,13 @@ def test_killed_halfway_nothing_is_under_the_name(hub, make_store):
     assert cached_names(store) == ["toy.pt"]
 
 
-def test_a_cache_that_is_no_folder_is_named(tmp_path, make_store):
+def test_cache_that_is_no_folder_is_named(tmp_path, make_store):
     (tmp_path / "cache").write_text("not a folder")
     with pytest.raises(CacheError, match=r"cache cannot be used .*AUTOFIX_CACHE"):
         make_store().pull("toy")
 
 
-def test_an_unknown_name_suggests_the_nearest(make_store):
+def test_unknown_name_suggests_the_nearest(make_store):
     with pytest.raises(UnknownNameError, match=r"'toys'.*did you mean 'toy'"):
         make_store().path("toys")
 
@@ -253,7 +253,7 @@ def built_in(tmp_path, entry):
     return Store(tmp_path / "cache", manifest={entry.name: entry}, builtin_dir=tmp_path)
 
 
-def test_a_built_in_folder_is_held_to_its_list(tmp_path):
+def test_built_in_folder_is_held_to_its_list(tmp_path):
     store = built_in(tmp_path, folder_entry())
     with pytest.raises(MissingError, match="install autofix again"):
         store.path("art")
@@ -270,14 +270,14 @@ def test_a_built_in_folder_is_held_to_its_list(tmp_path):
     assert store.verify("art").detail == "unet/model.bin is missing"
 
 
-def test_a_built_in_file_that_is_only_a_pointer_is_refused(tmp_path):
+def test_built_in_file_that_is_only_a_pointer_is_refused(tmp_path):
     entry = Entry("toy", "yolo", ("face",), "toy.pt", "MIT", "here", size=len(BODY), sha256=DIGEST)
     (tmp_path / "toy.pt").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(MismatchError, match="43 bytes, expected"):
         built_in(tmp_path, entry).pull("toy")
 
 
-def test_statuses_cover_the_manifest(make_store):
-    (status,) = make_store().statuses()
+def test_verify_all_covers_the_manifest(make_store):
+    (status,) = make_store().verify_all()
     assert (status.name, status.kind, status.state) == ("toy", "yolo", "missing")
-    assert (status.size, status.usable) == (len(BODY), False)
+    assert (status.size, status.is_usable) == (len(BODY), False)

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from weights.manifest import MANIFEST, load
+from weights.manifest import MANIFEST, load_manifest
 from weights.store import BUILTIN, Store
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -31,19 +31,19 @@ def manifest(tmp_path):
     return copy
 
 
-def test_a_new_entry_is_read_back_and_the_others_stay(manifest, tmp_path):
+def test_new_entry_is_read_back_and_the_others_stay(manifest, tmp_path):
     (tmp_path / "new.pt").write_bytes(b"weights")
     result = add(manifest, tmp_path / "new.pt")
     assert result.exit_code == 0, result.output
-    entries = load(manifest)
+    entries = load_manifest(manifest)
     new = entries.pop("new.v1")
-    assert entries == load()
+    assert entries == load_manifest()
     assert (new.size, new.sha256) == (7, hashlib.sha256(b"weights").hexdigest())
     assert new.labels == ("face", 'say "hi"')
     assert new.note == ""
 
 
-def test_an_entry_that_would_not_hold_changes_nothing(manifest, tmp_path):
+def test_entry_that_would_not_hold_changes_nothing(manifest, tmp_path):
     (tmp_path / "face_yolov8n.pt").write_bytes(b"weights")
     before = manifest.read_bytes()
     result = add(manifest, tmp_path / "face_yolov8n.pt")
@@ -61,7 +61,7 @@ def test_sums_make_a_folder_verifiable(tmp_path):
     assert Store(tmp_path / "cache", builtin_dir=tmp_path).verify("face").state == "built-in"
 
 
-def test_a_bundle_is_the_same_bytes_each_time_and_stored():
+def test_bundle_is_the_same_bytes_each_time_and_stored():
     parts = {"hand_detector.tflite": b"palm", "hand_landmarks_detector.tflite": b"hand"}
     assert VENDOR["bundle"](parts) == VENDOR["bundle"](parts)
     with zipfile.ZipFile(BUILTIN / "mediapipe" / VENDOR["BUNDLE"]) as archive:
@@ -73,7 +73,7 @@ def test_a_bundle_is_the_same_bytes_each_time_and_stored():
     assert VENDOR["bundle"](models) == (BUILTIN / "mediapipe" / VENDOR["BUNDLE"]).read_bytes()
 
 
-def test_an_altered_wheel_is_refused_and_nothing_is_written(tmp_path):
+def test_altered_wheel_is_refused_and_nothing_is_written(tmp_path):
     wheel = tmp_path / "mediapipe.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for member in VENDOR["SHA256"]:

@@ -50,7 +50,7 @@ TENSOR = called(
 FOUR = {"0": struct.pack("<4f", 1, 2, 3, 4)}
 
 
-def test_the_data_of_a_model_are_read(tmp_path):
+def test_data_of_a_model_are_read(tmp_path):
     held = model(_modules=mapping(model=module(_parameters=mapping(weight=TENSOR))))
     found = read_checkpoint(write_checkpoint(tmp_path / "m.pt", held, storages=FOUR))
     assert (found.kind, found.names) == ("DetectionModel", {0: "face"})
@@ -175,13 +175,13 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_a_crafted_checkpoint_is_refused(tmp_path, name):
+def test_crafted_checkpoint_is_refused(tmp_path, name):
     path = write_checkpoint(tmp_path / "evil.pt", ATTACKS[name])
     with pytest.raises(DetectorError):
         read_checkpoint(path)
 
 
-def test_none_of_them_runs_fetches_or_writes_anything(tmp_path):
+def test_crafted_checkpoints_run_fetch_and_write_nothing(tmp_path):
     """All of them through the detector itself, in a process that is watched."""
     folder = tmp_path / "models"
     folder.mkdir()
@@ -209,7 +209,7 @@ for number in range({len(ATTACKS)}):
     assert not [*(tmp_path / "work").iterdir()]
 
 
-def test_a_reader_that_runs_them_would_be_caught():
+def test_pythons_own_unpickler_runs_the_attack():
     """So the attacks are real ones: Python's own unpickler runs the first."""
     ran = []
 
@@ -240,14 +240,14 @@ def archive_of(path, *, members=(("archive/data.pkl", b"\x80\x02}."),), compress
         ((("a/other", b""),), False, "not one checkpoint"),
     ],
 )
-def test_an_archive_that_torch_does_not_write_is_refused(tmp_path, members, compressed, said):
+def test_archive_that_torch_does_not_write_is_refused(tmp_path, members, compressed, said):
     path = archive_of(tmp_path / "m.pt", members=members, compressed=compressed)
     with pytest.raises(DetectorError, match=said):
         read_checkpoint(path)
 
 
 @pytest.mark.parametrize("length", range(0, 2_000, 97))
-def test_a_checkpoint_that_is_cut_off_is_refused(tmp_path, length):
+def test_checkpoint_that_is_cut_off_is_refused(tmp_path, length):
     held = model(_modules=mapping(model=module(_parameters=mapping(weight=TENSOR))))
     data = write_checkpoint(tmp_path / "m.pt", held, storages=FOUR).read_bytes()
     (tmp_path / "cut.pt").write_bytes(data[: min(length, len(data) - 1)])

@@ -13,8 +13,9 @@ import pytest
 from detectors.errors import DetectorError
 from detectors.overlap import iou
 from detectors.settings import DetectorSettings
-from detectors.yolo.detector import YoloDetector, outline
-from detectors.yolo.onnx_export import failures
+from detectors.yolo.build import BuiltModel
+from detectors.yolo.detector import YoloDetector, mask_outline
+from detectors.yolo.onnx_export import onnx_errors
 from tests.detectors.shapes import LABELS, draw
 
 CPU = DetectorSettings(device="cpu")
@@ -58,12 +59,12 @@ def test_no_pictures_nothing_found(detector):
     assert detector.detect([np.zeros((1, 1, 3), np.uint8)]) == [()]
 
 
-def test_it_knows_its_name_and_labels(detector):
+def test_detector_has_its_name_and_labels(detector):
     assert detector.name.startswith("yolo:")
     assert detector.labels == LABELS
 
 
-def test_every_shape_is_found_once_with_its_class_and_place(detector):
+def test_shapes_are_found_once_with_class_and_place(detector):
     drawn = pictures(PORTRAIT, LANDSCAPE, PORTRAIT, PORTRAIT)
     for found, (pixels, shapes) in zip(
         detector.detect([pixels for pixels, _ in drawn]), drawn, strict=True
@@ -72,10 +73,10 @@ def test_every_shape_is_found_once_with_its_class_and_place(detector):
         assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
         assert all(d.detector == detector.name and d.score >= 0.3 for d in found)
         height, width = pixels.shape[:2]
-        assert all(d == d.clipped((width, height)) for d in found)
+        assert all(d == d.clip_to((width, height)) for d in found)
 
 
-def test_what_is_found_does_not_depend_on_the_rest_of_the_batch(detector):
+def test_detections_do_not_depend_on_the_rest_of_the_batch(detector):
     mixed = [pixels for pixels, _ in pictures(PORTRAIT, LANDSCAPE, PORTRAIT, (300, 301), PORTRAIT)]
     together = detector.detect(mixed)
     for pixels, found in zip(mixed, together, strict=True):
@@ -94,7 +95,7 @@ def test_pictures_are_only_read(detector):
     assert (pixels == before).all()
 
 
-def test_only_a_segmentation_model_gives_outlines(detector):
+def test_segmentation_models_alone_give_outlines(detector):
     ((pixels, _),) = pictures(PORTRAIT)
     found = detector.detect([pixels])[0]
     assert {d.polygon is not None for d in found} == {"segment" in detector.name}
@@ -124,11 +125,7 @@ def test_outlines_lie_on_the_drawn_ones_whatever_the_pictures_shape(segmenter, s
 def test_colours_arrive_as_rgb(shape_models, monkeypatch):
     detector = YoloDetector(shape_models / "detect.pt", CPU)
     seen = []
-    monkeypatch.setattr(
-        detector,
-        "_model",
-        type("Spy", (), {"predict": lambda _, crops, **__: seen.extend(crops)})(),
-    )
+    monkeypatch.setattr(BuiltModel, "predict", lambda _, crops, **__: seen.extend(crops))
     picture = np.zeros((4, 5, 3), np.uint8)
     picture[:] = (250, 20, 3)
     with pytest.raises(TypeError):  # the spy answers with nothing
@@ -136,7 +133,7 @@ def test_colours_arrive_as_rgb(shape_models, monkeypatch):
     assert seen[0][0, 0].tolist() == [3, 20, 250]  # ultralytics takes BGR
 
 
-def test_the_model_is_loaded_once(shape_models, monkeypatch):
+def test_model_is_loaded_once(shape_models, monkeypatch):
     import torch
     import ultralytics
 
@@ -157,7 +154,7 @@ def test_classes_choose_by_name_in_any_case(shape_models):
             check_found(found, [shape for shape in shapes if shape.label == "disc"])
 
 
-def test_an_unknown_class_is_answered_with_the_known_ones(shape_models):
+def test_unknown_class_is_answered_with_the_known_ones(shape_models):
     with pytest.raises(DetectorError, match=r"detect\.pt has no class 'face'.*disc, block"):
         YoloDetector(shape_models / "detect.pt", DetectorSettings(device="cpu", classes=("face",)))
 
@@ -192,7 +189,7 @@ def test_tiles_find_what_is_tiny_in_a_large_picture_once(shape_models, name):
         assert (points <= (x1 + 3, y1 + 3)).all()
 
 
-def test_a_thing_larger_than_a_tile_is_found_in_the_whole_picture(shape_models):
+def test_thing_larger_than_a_tile_is_found_in_the_whole_picture(shape_models):
     drawn = pictures((640, 640), parts=(0.055, 0.065))
     settings = DetectorSettings(device="cpu", tile=64, image_size=320)
     with YoloDetector(shape_models / "detect.pt", settings) as detector:
@@ -225,14 +222,14 @@ def malicious(request, tmp_path):
     return path, marker
 
 
-def test_a_malicious_checkpoint_is_refused_and_nothing_in_it_runs(malicious):
+def test_malicious_checkpoint_is_refused_and_nothing_in_it_runs(malicious):
     path, marker = malicious
     with pytest.raises(DetectorError, match=r"evil\.pt is not .* safely: .*trust_pickle"):
         YoloDetector(path, CPU)
     assert not marker.exists()
 
 
-def test_trusting_it_runs_it(malicious):
+def test_trusted_checkpoint_runs(malicious):
     """So the payload is a real one, and the refusal is what stops it."""
     path, marker = malicious
     with pytest.raises(DetectorError, match=r"evil\.pt is not a YOLO checkpoint"):
@@ -250,13 +247,13 @@ def test_trust_for_one_file_is_no_trust_for_the_next(malicious, shape_models):
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 100, b"PK\x03\x04" + b"junk" * 100])
 @pytest.mark.parametrize("trusted", [False, True])
-def test_a_damaged_checkpoint_is_named(tmp_path, content, trusted):
+def test_damaged_checkpoint_is_named(tmp_path, content, trusted):
     (tmp_path / "bad.pt").write_bytes(content)
     with pytest.raises(DetectorError, match=r"bad\.pt is not a YOLO checkpoint"):
         YoloDetector(tmp_path / "bad.pt", DetectorSettings(device="cpu", trust_pickle=trusted))
 
 
-def test_a_file_that_is_not_there_is_not_looked_for_elsewhere(tmp_path):
+def test_file_that_is_not_there_is_not_looked_for_elsewhere(tmp_path):
     with pytest.raises(DetectorError, match=r"no model file at .*yolo11n\.pt"):
         YoloDetector(tmp_path / "yolo11n.pt", CPU)
 
@@ -264,48 +261,50 @@ def test_a_file_that_is_not_there_is_not_looked_for_elsewhere(tmp_path):
 @pytest.mark.parametrize(
     "name", ["o'brien.pt", "yolov5n.pt", "yolov3.pt", " spaced .pt", "über.pt"]
 )
-def test_a_file_may_be_called_anything(shape_models, tmp_path, name):
+def test_file_may_be_called_anything(shape_models, tmp_path, name):
     ((pixels, shapes),) = pictures((640, 640))
     shutil.copy(shape_models / "detect.pt", tmp_path / name)
     with YoloDetector(tmp_path / name, CPU) as detector:
         check_found(detector.detect([pixels])[0], shapes)
 
 
-def test_a_model_for_another_task_is_refused(shape_models):
+def test_model_for_another_task_is_refused(shape_models):
     with pytest.raises(DetectorError, match="'classify': use one for detect or segment"):
         YoloDetector(shape_models / "classify.pt", CPU)
 
 
-def test_a_device_that_is_not_there_is_named(shape_models):
+def test_device_that_is_not_there_is_named(shape_models):
     with pytest.raises(DetectorError, match="does not run on device 'cuda:77'"):
         YoloDetector(shape_models / "detect.pt", DetectorSettings(device="cuda:77"))
 
 
-def test_without_ultralytics_the_way_to_get_it_is_named(shape_models, monkeypatch):
+def test_missing_ultralytics_is_named_with_its_package(shape_models, monkeypatch):
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with pytest.raises(DetectorError, match="pip install ultralytics"):
         YoloDetector(shape_models / "detect.pt", CPU)
 
 
-def test_a_failing_model_is_reported_with_what_it_was_given(shape_models, monkeypatch):
+def test_failing_model_is_reported_with_what_it_was_given(shape_models, monkeypatch):
     detector = YoloDetector(shape_models / "detect.pt", CPU)
 
     def fail(*_, **__):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(detector._model, "predict", fail)
+    monkeypatch.setattr(BuiltModel, "predict", fail)
     with pytest.raises(DetectorError, match=r"yolo:detect failed on 1 views.*8, 8.*out of memory"):
         detector.detect([np.zeros((8, 8, 3), np.uint8)])
 
 
-def test_a_failing_export_is_reported_too(shape_models, monkeypatch):
+def test_failing_export_is_reported_too(shape_models, monkeypatch):
+    import ultralytics
+
     detector = YoloDetector(shape_models / "detect-pairs.onnx", CPU)
-    refusal = failures()[0]
+    refusal = onnx_errors()[0]
 
     def fail(*_, **__):
         raise refusal("no such operator")
 
-    monkeypatch.setattr(detector._model, "predict", fail)
+    monkeypatch.setattr(ultralytics.YOLO, "predict", fail)
     assert not issubclass(refusal, RuntimeError)
     with pytest.raises(
         DetectorError, match=r"yolo:detect-pairs failed on 2 views.*no such operator"
@@ -313,7 +312,7 @@ def test_a_failing_export_is_reported_too(shape_models, monkeypatch):
         detector.detect([np.zeros((8, 8, 3), np.uint8)])
 
 
-def test_a_closed_detector_says_so_and_can_be_closed_again(shape_models):
+def test_closed_detector_says_so_and_can_be_closed_again(shape_models):
     detector = YoloDetector(shape_models / "detect.pt", CPU)
     detector.close()
     detector.close()
@@ -321,17 +320,17 @@ def test_a_closed_detector_says_so_and_can_be_closed_again(shape_models):
         detector.detect([np.zeros((8, 8, 3), np.uint8)])
 
 
-def test_an_outline_runs_through_the_outermost_pixels_of_the_largest_piece():
+def test_outline_runs_through_the_outermost_pixels_of_the_largest_piece():
     mask = np.zeros((20, 30), np.uint8)
     mask[2:12, 3:18] = 1
     mask[5:8, 6:9] = 0  # a hole
     mask[15:18, 20:25] = 1  # a smaller piece
-    points = outline(mask)
+    points = mask_outline(mask)
     assert sorted(points) == [(3.5, 2.5), (3.5, 11.5), (17.5, 2.5), (17.5, 11.5)]
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_a_mask_without_a_piece_of_three_corners_has_no_outline(rows):
+def test_mask_without_a_piece_of_three_corners_has_no_outline(rows):
     mask = np.zeros((9, 9), np.uint8)
     mask[:rows, 2:6] = 1
-    assert outline(mask) is None
+    assert mask_outline(mask) is None

@@ -27,7 +27,7 @@ def write_model(path, **said):
     return path
 
 
-def test_an_export_tells_its_task_and_what_it_takes(shape_models):
+def test_export_tells_its_task_and_what_it_takes(shape_models):
     fixed = OnnxHeader(task="detect", batch=2, size_wh=(640, 640))
     assert read_header(shape_models / "detect-pairs.onnx") == fixed
     free = OnnxHeader(task="segment", batch=None, size_wh=None)
@@ -37,24 +37,24 @@ def test_an_export_tells_its_task_and_what_it_takes(shape_models):
 @pytest.mark.parametrize(
     "said", [{}, {"task": "detect"}, {"task": "detect", "names": "face"}, {"names": "{0: 'face'}"}]
 )
-def test_a_file_of_another_maker_is_refused_with_the_way_to_export(tmp_path, said):
+def test_file_of_another_maker_is_refused_with_the_way_to_export(tmp_path, said):
     with pytest.raises(DetectorError, match=r"does not say what it detects.*yolo export"):
         read_header(write_model(tmp_path / "other.onnx", **said))
 
 
-def test_a_complete_header_is_read(tmp_path):
+def test_complete_header_is_read(tmp_path):
     path = write_model(tmp_path / "ours.onnx", task="detect", names="{0: 'face'}")
     assert read_header(path) == OnnxHeader(task="detect", batch=1, size_wh=(32, 32))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x07" * 50])
-def test_a_damaged_file_is_named(tmp_path, content):
+def test_damaged_file_is_named(tmp_path, content):
     (tmp_path / "bad.onnx").write_bytes(content)
     with pytest.raises(DetectorError, match=r"bad\.onnx is not an ONNX model"):
         read_header(tmp_path / "bad.onnx")
 
 
-def test_without_onnxruntime_the_way_to_get_it_is_named(tmp_path, monkeypatch):
+def test_missing_onnxruntime_is_named_with_its_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DetectorError, match="pip install onnxruntime"):
         read_header(tmp_path / "any.onnx")
