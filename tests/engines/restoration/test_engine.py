@@ -82,7 +82,9 @@ def with_network(path, network, settings=CPU):
 
 
 def painted(engine, *crops, **settings):
-    return [patch.pixels for patch in engine.inpaint(crops, CPU.with_values("restoration", **settings))]
+    return [
+        patch.pixels for patch in engine.inpaint(crops, CPU.with_values("restoration", **settings))
+    ]
 
 
 def as_values(crop):
