@@ -16,7 +16,7 @@ LIMITS = {
     "modules at the top of autofix/": 7,
     "modules of the largest package": 18,
     "lines of the longest module": 400,
-    "lines in all": 21_500,
+    "lines in all": 21_600,
     "% of functions whose name is one word": 45,
 }
 
