@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.detection import Detection
 from detectors.errors import DetectorError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Pixels = NDArray[np.uint8]
 """A picture: height x width x 3, uint8, RGB, at least 1 x 1 px."""
@@ -47,9 +49,6 @@ class Detector(Protocol):
         ...
 
 
-_Closing = TypeVar("_Closing", bound="Closing")  # typing.Self needs Python 3.11
-
-
 class Closing:
     """Makes a detector a context manager that closes itself on the way out."""
 
@@ -57,15 +56,10 @@ class Closing:
         """Give back what the model holds. Closing again does nothing."""
         raise NotImplementedError
 
-    def __enter__(self: _Closing) -> _Closing:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -27,14 +27,16 @@ def process_untouched(environment: Mapping[str, str]) -> Generator[None, None, N
     with light_imports():
         import cv2
         import torch
+        from PIL import Image
 
     before = dict(os.environ)
     printing = np.get_printoptions()
-    # Read first: torch's count is no setting of its own, and may change with OpenCV's.
+    # Read before OpenCV is touched: its count is a setting, torch's is computed when asked.
     torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    functions = [
-        (home, name, getattr(home, name)) for home, name in _replaced_functions(torch, cv2)
-    ]
+    # What ultralytics replaces when it is imported.
+    replaced = [(torch, "save"), (Image, "open")]
+    replaced += [(cv2, name) for name in ("imread", "imwrite", "imshow")]
+    functions = [(module, name, getattr(module, name)) for module, name in replaced]
     os.environ.setdefault("OMP_NUM_THREADS", str(torch_threads))
     os.environ.update(environment)
     try:
@@ -47,19 +49,12 @@ def process_untouched(environment: Mapping[str, str]) -> Generator[None, None, N
         os.environ.update(before)
         np.set_printoptions(**printing)
         torch.set_printoptions(profile="default")  # type: ignore[no-untyped-call]
-        for home, name, function in functions:
-            setattr(home, name, function)
+        for module, name, function in functions:
+            setattr(module, name, function)
         if torch.get_num_threads() != torch_threads:
             torch.set_num_threads(torch_threads)
         if cv2.getNumThreads() != cv2_threads:
             cv2.setNumThreads(cv2_threads)
-
-
-def _replaced_functions(torch: ModuleType, cv2: ModuleType) -> list[tuple[ModuleType, str]]:
-    """The functions of other libraries that ultralytics replaces when it is imported."""
-    from PIL import Image
-
-    return [(torch, "save"), (Image, "open"), *((cv2, n) for n in ("imread", "imwrite", "imshow"))]
 
 
 @contextmanager

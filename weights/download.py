@@ -58,10 +58,12 @@ def _progress_class(progress: Progress | None) -> type[Any]:
     class ReportingBar(tqdm):
         def __init__(self, *args: Any, **settings: Any) -> None:
             super().__init__(*args, **{**settings, "disable": True})  # type: ignore[no-untyped-call]
+            # Xet has one more bar, for the network: only what is written counts.
+            self._counts = not str(settings.get("name")).endswith(".transfer")
 
         def update(self, n: float | None = 1) -> None:
             self.n += n or 0
-            if progress is not None:
+            if progress is not None and self._counts:
                 progress(int(self.n), None if self.total is None else int(self.total))
 
     return ReportingBar

@@ -10,7 +10,7 @@
     ├── MismatchError       a file whose bytes are not the ones expected
     └── CacheError          a cache folder that cannot be read or written
 
-An error says what was wrong with which value, and then how to mend it: both parts are required.
+An error says what was wrong with which value, and then what to do: both parts are required.
 """
 
 

@@ -103,8 +103,12 @@ class Store:
                 "the installation is incomplete: install autofix again",
             )
         if status.state == "corrupt":
-            mend = "install autofix" if entry.is_builtin else f"'autofix weights pull {entry.name}'"
-            raise MismatchError(f"{status.where} is corrupt ({status.detail})", f"mend it: {mend}")
+            repair = (
+                "install autofix" if entry.is_builtin else f"'autofix weights pull {entry.name}'"
+            )
+            raise MismatchError(
+                f"{status.where} is corrupt ({status.detail})", f"to repair it: {repair}"
+            )
         return status.where
 
     def _fetch_file(self, entry: Entry, progress: Progress | None) -> Path:

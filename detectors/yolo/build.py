@@ -139,7 +139,8 @@ def check_config(config: Mapping[str, Any]) -> None:
 
     ultralytics evaluates texts in it, and builds whatever it names, as often as it says.
     """
-    rows = [*_rows_of(config.get("backbone")), *_rows_of(config.get("head"))]
+    parts = [config.get("backbone"), config.get("head")]
+    rows = [row for part in parts if isinstance(part, list) for row in part]
     if not rows or len(rows) > LAYERS_OF_A_MODEL:
         raise CheckpointError(f"its configuration has {len(rows)} layers")
     for row in rows:
@@ -297,10 +298,6 @@ def _predictor_class(model: Any, task: str) -> Any:
         "detect": yolo.detect.DetectionPredictor,
         "segment": yolo.segment.SegmentationPredictor,
     }[task]
-
-
-def _rows_of(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _flat_values(value: Any) -> Iterator[Any]:
