@@ -35,10 +35,10 @@ def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a picture's file said beside its pixels, kept to be written again.
+    """What a picture's file says beside its pixels, kept to be written again.
 
     `alpha` is height x width uint8 or None; `deep` are the pixels of a file of 16 bits a channel,
-    with alpha, as `sixteen.Deep` has them, turned upright as the picture is; `text` are the PNG
+    with alpha, as `sixteen_bit.Deep` has them, turned upright as the picture is; `text` are the PNG
     text chunks, in order; `save` are the encoder options that reproduce the file's kind (JPEG
     quality tables and subsampling, ...).
     `notes` say, for people, what of the file could not be kept.

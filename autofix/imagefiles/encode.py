@@ -83,7 +83,7 @@ def encode(picture: Picture, kind: str, *, extra_text: Sequence[tuple[str, str]]
 
     A grey picture stays grey if its pixels still are, a black and white one likewise; a palette
     stays one while 256 colours say it all, and becomes RGB or RGBA else. 16 bits a channel stay so
-    in PNG and TIFF; see `sixteen.carried_over`. PNG replaces a text whose key `extra_text` repeats
+    in PNG and TIFF; see `sixteen_bit.carried_over`. PNG replaces a text whose key `extra_text` repeats
     and appends the others. The other formats put "parameters" in the EXIF user comment and other
     texts, as "key: value" lines, in the EXIF description; BMP holds no text. Raises ValueError for
     what the format cannot hold, or one of decode.PILLOW_ERRORS.
@@ -110,10 +110,13 @@ def _save_image(image: Image.Image, source: Source, kind: str) -> bytes:
 
 
 def _encode_deep(values: Deep, source: Source, kind: str) -> bytes:
-    """A file of 16 bits a channel."""
+    """A file of 16 bits a channel; grey with alpha in colour, since OpenCV and Pillow know no other.
+
+    Without a grey profile then, which a file in colour may not have.
+    """
+    if values.shape[2] == 2:
+        values = values[..., [0, 0, 0, 1]]
     if kind == "TIFF":
-        if values.shape[2] == 2:  # which Pillow would not read
-            values = values[..., [0, 0, 0, 1]]
         tags = _tiff_tags(source, _DEEP_MODES[values.shape[2]])
         data = deep_tiff(values, str(source.save.get("compression")))
         return with_tags(data, tags | alpha_tags(values.shape[2]))

@@ -1,8 +1,8 @@
 """autofix's own files in a user's folder, opened so that a planted link is not followed.
 
 An archive or a shared folder can bring `.autofix/journal.jsonl` as a link to any file of the
-user's. So the folder must be a real one and the file a plain one, owned by the user or by whoever
-owns the folder above; and the file is opened in the very folder that was looked at.
+user's. So the folder must be a real one and the file a plain one, owned by the user or by the
+owner of the folder above; and the file is opened in the very folder that was looked at.
 """
 
 from __future__ import annotations

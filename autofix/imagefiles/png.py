@@ -135,12 +135,10 @@ def _inflate(data: bytes) -> bytes:
 def with_deep_pixels(png: bytes, values: NDArray[np.uint16]) -> bytes:
     """A PNG file with 16 bits a channel in place of its pixels, and all its other chunks.
 
-    `values` are height x width x channels: grey, RGB or RGBA; grey and alpha are written as RGBA.
+    `values` are height x width x channels: grey, RGB or RGBA.
     """
     import cv2  # not at the top: `import autofix` must not load it
 
-    if values.shape[2] == 2:
-        values = values[..., [0, 0, 0, 1]]
     swapped = values[..., [2, 1, 0, 3][: values.shape[2]]] if values.shape[2] > 1 else values
     written, deep = cv2.imencode(".png", swapped, [cv2.IMWRITE_PNG_COMPRESSION, DEEP_PNG_LEVEL])
     if not written:

@@ -40,7 +40,7 @@ def portrait(name, detector):
     return Portrait(name, pixels, points, sharpness=1.0)
 
 
-def repainted(subjects, recipe):
+def inpainted(subjects, recipe):
     """What the built-in model makes of each, as one batch."""
     engine = DiffusionEngine(ROOT / "weights" / "builtin" / "face", recipe)
     crops = [
@@ -72,7 +72,7 @@ def judged():
             for n, cut in enumerate(in_picture(picture, detector, recipe))
             if n % 3 == 0
         ]
-        painted = [each.clean for each in known] + repainted(samples, recipe)
+        painted = [each.clean for each in known] + inpainted(samples, recipe)
         cases = []
         for turn, (one, pixels) in enumerate(zip(known + samples, painted, strict=True)):
             rng = np.random.default_rng(turn)

@@ -459,6 +459,8 @@ def test_sixteen_bit_grey_with_alpha_is_written_in_colour(kind):
     first = deep_picture(4, 5, 2)
     again = reread(first, kind)
     assert np.array_equal(again.source.deep, first.source.deep[..., [0, 0, 0, 1]])
+    profiled = replace(first, source=replace(first.source, icc=GREY_PROFILE))
+    assert reread(profiled, kind).source.icc is None  # it would be for other colours
 
 
 def test_sixteen_bits_become_eight_where_a_format_holds_no_more():
