@@ -83,8 +83,8 @@ def encode(picture: Picture, kind: str, *, extra_text: Sequence[tuple[str, str]]
 
     A grey picture stays grey if its pixels still are, a black and white one likewise; a palette
     stays one while 256 colours say it all, and becomes RGB or RGBA else. 16 bits a channel stay so
-    in PNG and TIFF; see `sixteen_bit.carried_over`. PNG replaces a text whose key `extra_text` repeats
-    and appends the others. The other formats put "parameters" in the EXIF user comment and other
+    in PNG and TIFF; see `sixteen_bit.carried_over`. PNG replaces a text whose key `extra_text`
+    repeats and appends the others. The other formats put "parameters" in the EXIF user comment and other
     texts, as "key: value" lines, in the EXIF description; BMP holds no text. Raises ValueError for
     what the format cannot hold, or one of decode.PILLOW_ERRORS.
     """
@@ -110,9 +110,9 @@ def _save_image(image: Image.Image, source: Source, kind: str) -> bytes:
 
 
 def _encode_deep(values: Deep, source: Source, kind: str) -> bytes:
-    """A file of 16 bits a channel; grey with alpha in colour, since OpenCV and Pillow know no other.
+    """A file of 16 bits a channel. Grey with alpha, which OpenCV cannot write, becomes colour.
 
-    Without a grey profile then, which a file in colour may not have.
+    Then without a grey profile, which a file in colour may not have.
     """
     if values.shape[2] == 2:
         values = values[..., [0, 0, 0, 1]]
