@@ -1,4 +1,4 @@
-"""What --model names -> where that model is: a folder, a file, or a hub's copy on this machine."""
+"""The value of --model -> the place of that model: a folder, a file, or a hub's local copy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from autofix.engines.checkpoints.weight_file import PICKLES, SAFE, check_kind
-from autofix.engines.hub import fetch
+from autofix.engines.hub import fetch_model
 from autofix.engines.restoration.engine import is_restoration
 from autofix.errors import ModelError
 from autofix.settings.model_folders import ModelFolders
@@ -20,15 +20,19 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model is: `path` is a diffusers folder, or a checkpoint or restoration file.
-
-    Of a hub model `path` is the folder of its copy here, `id` its name there.
-    """
+    """The place of a model."""
 
     kind: Literal["folder", "checkpoint", "hub", "restoration"]
+    """What it is."""
+
     path: Path
+    """The diffusers folder, checkpoint or restoration file; of a hub model its local copy."""
+
     id: str = ""
+    """A hub model's owner/name."""
+
     revision: str = ""
+    """A hub model's branch, tag or commit; empty for the main branch."""
 
     @classmethod
     def of(cls, source: Source | Path) -> Source:
@@ -39,7 +43,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name, for people."""
         return self.id or (self.path.stem if self.path.is_file() else self.path.resolve().name)
 
 
@@ -52,22 +56,22 @@ def resolve(
     endpoint: str | None = None,
     weights: bool = True,
 ) -> Source:
-    """A path, a short name or a file's name from the user's models folders, or a hub id.
+    """The model of a path, a short name, a file's name in the models folders, or a hub id.
 
-    A hub model comes from the local cache where it is there whole, else from the hub at `endpoint`
+    A hub model comes from the local cache where it is whole there, else from the hub at `endpoint`
     unless `offline`; without `weights` its configs are enough. Raises ModelError.
     """
     given = folders.names.get(text, text)
     path = Path(given).expanduser()
     if not path.exists() and not _is_path(given):
-        kept = folders.look_up("checkpoint", text) or folders.look_up("restoration", text)
-        path = kept or path
+        found = folders.look_up("checkpoint", text) or folders.look_up("restoration", text)
+        path = found or path
     if path.is_dir():
         return Source("folder", path)
     if path.is_file():
         return _locate_file(path, recipe)
     if _HUB_ID.fullmatch(given) and path.suffix.lower() not in (SAFE, *PICKLES):
-        copy = fetch(given, recipe, offline=offline, endpoint=endpoint, weights=weights)
+        copy = fetch_model(given, recipe, offline=offline, endpoint=endpoint, weights=weights)
         return Source("hub", copy, given, recipe.model.revision)
     raise _unknown_model(text, given, folders)
 
@@ -80,7 +84,7 @@ def _locate_file(path: Path, recipe: Recipe) -> Source:
 
 
 def _is_path(given: str) -> bool:
-    """Whether it is a path by its form, and so no name to look for."""
+    """Whether its form makes it a path, and so no name to look up."""
     return given.startswith(("/", "~", ".")) or ".." in Path(given).parts or "\\" in given
 
 

@@ -1,4 +1,4 @@
-"""A VAE in place of the model's own."""
+"""Diffusers folders, and a VAE in place of the model's own."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
 from autofix.errors import ModelError
+from tests.engines import tiny_files
 from tests.engines.painted import engine_of, far, paint
 
 
@@ -117,3 +118,10 @@ def test_a_vae_that_is_not_there_or_a_pickle_is_refused(folders, home):
     (home / "models/VAE/old.pt").write_bytes(b"")
     with pytest.raises(ModelError, match=r"'old\.pt' is a pickle"):
         engine_of(folders["sd"], vae="old")
+
+
+def test_pickled_weights_in_a_folder_need_trust(tmp_path):
+    tiny_files.pipeline("sd1").save_pretrained(tmp_path, safe_serialization=False)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        paint(engine_of(tmp_path), "a face")
+    assert paint(engine_of(tmp_path, trust_pickle=True), "a face")
