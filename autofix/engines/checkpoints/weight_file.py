@@ -1,4 +1,4 @@
-"""Files of weights: what is in them without reading it, and reading it. Pickles only on demand."""
+"""Files of weights: their headers, and their tensors. Pickles only where they are trusted."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 SAFE = ".safetensors"
 
 VAES = ("first_stage_model.", "vae.")
-"""What the keys of a checkpoint's VAE start with."""
+"""Prefixes of the keys of a checkpoint's VAE."""
 
-_LONGEST_HEADER = 100_000_000
-"""Bytes; the format itself allows no more."""
+_LONGEST_HEADER_BYTES = 100_000_000
+"""Longest safetensors header: the format itself allows no more."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """The shape of every tensor by its key, and what the file's maker wrote beside them."""
+    """The shape of every tensor by its key, and the file's metadata."""
 
     shapes: Mapping[str, tuple[int, ...]]
     metadata: Mapping[str, str]
@@ -37,11 +37,11 @@ class Header:
         return any(key.startswith(prefixes) for key in self.shapes)
 
     def holds(self, *parts: str) -> bool:
-        """Whether any key has one of them in it."""
+        """Whether any key contains one of them."""
         return any(part in key for key in self.shapes for part in parts)
 
     def under(self, prefix: str) -> Header:
-        """What lies under a prefix, without it."""
+        """The entries whose keys start with a prefix, which is taken off."""
         return Header(
             {
                 key.removeprefix(prefix): shape
@@ -53,14 +53,14 @@ class Header:
 
 
 def check_kind(path: Path, *, trust_pickle: bool) -> None:
-    """Raises ModelError for a file that is not there, of no known kind, or a pickle untrusted."""
+    """Raise ModelError for a file that is missing, of no known kind, or an untrusted pickle."""
     suffix = path.suffix.lower()
     if not path.is_file():
         raise ModelError(f"there is no model file {str(path)!r}", "check the path")
     if suffix not in (SAFE, *PICKLES):
         raise ModelError(
             f"{path.name!r} is no model file",
-            f"give one that ends in {SAFE}, or a diffusers folder",
+            f"give a {SAFE} file, or for --model a diffusers folder",
         )
     if suffix in PICKLES and not trust_pickle:
         raise ModelError(
@@ -70,7 +70,7 @@ def check_kind(path: Path, *, trust_pickle: bool) -> None:
 
 
 def read_header(path: Path, *, trust_pickle: bool = False) -> Header:
-    """The file's header alone; of a trusted pickle the same without its tensors' data.
+    """The file's header; of a trusted pickle the same, without its tensors' data.
 
     Raises ModelError, also for a file that was cut short.
     """
@@ -84,7 +84,7 @@ def read_header(path: Path, *, trust_pickle: bool = False) -> Header:
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            if not 2 <= length <= _LONGEST_HEADER:
+            if not 2 <= length <= _LONGEST_HEADER_BYTES:
                 raise broken
             entries = json.loads(file.read(length))
         metadata = entries.pop("__metadata__", None) or {}
@@ -103,14 +103,15 @@ def read_tensors(path: Path, *, trust_pickle: bool = False) -> dict[str, Any]:
 
 
 def tensor_reader(path: Path, *, trust_pickle: bool = False) -> Callable[[str], dict[str, Any]]:
-    """What gives the tensors whose keys start with a prefix, on the CPU. Raises ModelError.
+    """A function that reads the tensors whose keys start with a prefix, to the CPU.
 
-    Those of a safetensors file stay in it until they are used, and leave memory with the answer.
+    Each call reads a safetensors file anew, so that only its result is in memory. Both raise
+    ModelError.
     """
     check_kind(path, trust_pickle=trust_pickle)
     if path.suffix.lower() != SAFE:
         whole = _read_pickle(path, "cpu")
-        return lambda prefix: {key: each for key, each in whole.items() if key.startswith(prefix)}
+        return lambda prefix: {key: value for key, value in whole.items() if key.startswith(prefix)}
     from safetensors import SafetensorError, safe_open
 
     def read(prefix: str) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def tensor_reader(path: Path, *, trust_pickle: bool = False) -> Callable[[str], 
 
 
 def _read_pickle(path: Path, device: str) -> dict[str, Any]:
-    """A trusted pickle's tensors: through torch's allow-list where that is enough."""
+    """A trusted pickle's tensors: by torch's allow-list where that is enough."""
     import torch
 
     for weights_only in (True, False):

@@ -1,4 +1,4 @@
-"""Faces put where face-restoration networks expect them, and laid back into their crops."""
+"""Aligns faces to the template of face-restoration networks, and pastes them back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autofix.geometry import Affine, after, apply
 from autofix.values import Crop
 
 SIDE = 512
-"""Width and height, px, that all these networks take."""
+"""Width and height, in px, that all these networks take."""
 
 TEMPLATE = {
     "right_eye": (192.98, 239.95),
@@ -21,21 +21,21 @@ TEMPLATE = {
 """Where FFHQ's faces have them in 512 x 512 px, as centres of pixels; the right eye is on the left.
 The mouth is the middle between the two corners that facexlib's template gives."""
 
-RIM = 32
-"""The outer px of the aligned picture, over which it fades into the crop."""
+RIM_PX = 32
+"""Width of the aligned picture's rim, over which it fades into the crop."""
 
-LEAST_SCALE, MOST_SCALE = 1 / 16, 16.0
-"""Template px for one of the crop. Beyond these the landmarks make no sense."""
+MOST_SCALE = 16.0
+"""Most template px for one of the crop, and the reverse: beyond it landmarks make no sense."""
 
 Values = NDArray[np.float32]
 """Height x width, perhaps x 3, 0 to 1."""
 
 
 def to_template(crop: Crop) -> Affine | None:
-    """The turn, scale and shift from a crop (pixel edges) to its face's place in the template.
+    """The turn, scale and shift from a crop (pixel edges) to the template, or None.
 
-    It fits eyes and mouth by least squares. None where they are not known or make no sense: then
-    the crop is taken as it is, scaled.
+    Eyes and mouth are fitted by least squares. None where they are not known or make no sense:
+    then the whole crop is scaled to the template's size.
     """
     spots = [crop.region.detection.landmark(name) for name in TEMPLATE]
     known = [spot for spot in spots if spot is not None]
@@ -46,39 +46,39 @@ def to_template(crop: Crop) -> Affine | None:
     centred = source - source.mean()
     spread = max(np.vdot(centred, centred).real, 1e-9)
     turn = complex(np.vdot(centred, target - target.mean()) / spread)
-    if not LEAST_SCALE <= abs(turn) <= MOST_SCALE:
+    if not 1 / MOST_SCALE <= abs(turn) <= MOST_SCALE:
         return None
     shift = complex(target.mean() - turn * source.mean())
     return turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag
 
 
-def aligned(crop: Crop) -> Values:
+def align_face(crop: Crop) -> Values:
     """The crop's face in its place in the template, 512 x 512 x 3."""
-    return _warp(_crop_values(crop), to_template(crop), (SIDE, SIDE))
+    return _warp_values(_crop_values(crop), to_template(crop), (SIDE, SIDE))
 
 
-def laid_back(restored: Values, crop: Crop, visibility: float) -> Values:
-    """The crop with what came of its `aligned` face over it, faded at the aligned picture's rim.
+def paste_face(restored: Values, crop: Crop, visibility: float) -> Values:
+    """The crop with its restored aligned face over it, faded at the aligned picture's rim.
 
-    `visibility`, 0 to 1, is how much of that shows.
+    `visibility`, 0 to 1, is the restored face's opacity.
     """
     under, size_wh, shown = _crop_values(crop), crop.window.size_wh, to_template(crop)
     back = _invert_affine(shown) if shown else None
     part: Values | np.float32 = np.float32(visibility)
     if back:
-        ramp = np.minimum(np.arange(SIDE), np.arange(SIDE)[::-1]).clip(0, RIM) / np.float32(RIM)
-        fade = np.minimum(ramp[:, None], ramp[None]).astype(np.float32)
-        part = part * _warp(fade, back, size_wh, outside=False)[..., None].clip(0, 1)
-    laid: Values = under + part * (_warp(restored, back, size_wh) - under)
+        ramp = np.minimum(np.arange(SIDE), np.arange(SIDE)[::-1]).clip(0, RIM_PX)
+        fade = (np.minimum(ramp[:, None], ramp[None]) / RIM_PX).astype(np.float32)
+        part = part * _warp_values(fade, back, size_wh, outside=False)[..., None].clip(0, 1)
+    laid: Values = under + part * (_warp_values(restored, back, size_wh) - under)
     return laid
 
 
-def _warp(
+def _warp_values(
     values: Values, shown: Affine | None, size_wh: tuple[int, int], *, outside: bool = True
 ) -> Values:
-    """Values at another size, moved by a map between pixel edges, or scaled where there is none.
+    """Values warped by a map between pixel edges, or scaled to the size where there is none.
 
-    What the map makes smaller is first averaged down, so that nothing flickers. Beyond the edges
+    Where the map shrinks them, they are first averaged down against aliasing. Beyond the edges
     they are reflected, or 0 without `outside`.
     """
     import cv2  # not at the top: `import autofix` must not load it
@@ -100,7 +100,7 @@ def _warp(
 
 
 def _invert_affine(affine: Affine) -> Affine:
-    """The map back."""
+    """The inverse map."""
     a, b, c, d, e, f = affine
     size = a * e - b * d
     return e / size, -b / size, (b * f - c * e) / size, -d / size, a / size, (c * d - a * f) / size

@@ -1,12 +1,11 @@
-"""Face-restoration networks as an engine: GFPGAN, RestoreFormer and CodeFormer files.
+"""The engine of face-restoration networks: GFPGAN, RestoreFormer and CodeFormer files.
 
-They were trained on faces that all stand in one place (FFHQ's alignment at 512 x 512). Where the
-detector found eyes and mouth, the face is put there, restored, and laid back into its crop.
+They were trained on faces in FFHQ's alignment at 512 x 512. Where the detector found eyes and
+mouth, the face is aligned so, restored, and pasted back into its crop.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from autofix.engines.base import ModelInfo, SizeRule
+from autofix.engines.checkpoints.weight_file import check_kind
 from autofix.engines.devices import device_and_dtype
-from autofix.engines.restoration.align import SIDE, Values, aligned, laid_back
-from autofix.engines.restoration.spandrel_files import check_file, names_in, open_file
+from autofix.engines.model_info import identity
+from autofix.engines.restoration.align import SIDE, Values, align_face, paste_face
+from autofix.engines.restoration.spandrel_files import open_model_file, weight_names
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Recipe
 from autofix.values import Crop, Patch
@@ -30,10 +31,9 @@ _SIGNS = {
         *("encoder.conv_in.weight", "decoder.conv_out.weight"),
     ),
 }
-"""Weights by whose names each is known."""
+"""Names of weights that each architecture has."""
 
 _EXTRA = "spandrel_extra_arches"
-_CHUNK = 64 * 1024
 
 
 def is_restoration(path: Path) -> bool:
@@ -45,11 +45,11 @@ def is_restoration(path: Path) -> bool:
 
 
 class RestorationEngine:
-    """Restores faces. The file is checked at once, loaded at the first inpaint; else ModelError.
+    """Restores faces. Checks the file at once and loads it at the first inpaint. Raises ModelError.
 
-    Strength, steps, seed and prompt mean nothing to it: `visibility` says how much of its picture
-    shows, `codeformer_weight` how close CodeFormer keeps to the face. A retry gives the same again.
-    Computes in float32 unless bfloat16 is asked for; none of these networks stands float16.
+    Strength, steps, seed and prompt have no effect: `visibility` is the restored face's opacity,
+    `codeformer_weight` how close CodeFormer keeps to the face. A retry gives the same Patch.
+    Computes in float32 unless bfloat16 is set; all these networks overflow in float16.
     """
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
@@ -59,7 +59,7 @@ class RestorationEngine:
                 f"{str(path)!r} is no face-restoration network",
                 f"--model takes files of {', '.join(_SIGNS)}",
             )
-        check_file(path, "model", trust_pickle=recipe.model.trust_pickle)
+        check_kind(path, trust_pickle=recipe.model.trust_pickle)
         if architecture == "CodeFormer" and find_spec(_EXTRA) is None:
             raise ModelError(
                 f"model {path.name!r} is a CodeFormer network, which needs {_EXTRA}",
@@ -70,7 +70,7 @@ class RestorationEngine:
         self.architecture = architecture
         self.info = ModelInfo(
             name=path.stem,
-            identity=_identity(path),
+            identity=identity(path),
             size=SizeRule(SIDE),
             labels=frozenset({"face"}),
             reads_prompt=False,
@@ -83,17 +83,17 @@ class RestorationEngine:
         self._model: Any = None
 
     def check(self, recipe: Recipe) -> None:
-        """See `Engine.check`: what it cannot obey means nothing to it."""
+        """See `Engine.check`: every setting is obeyed or has no effect."""
 
     def inpaint(self, crops: Sequence[Crop], recipe: Recipe) -> list[Patch]:
         """See `Engine.inpaint`. Raises ModelError where the weights cannot be loaded."""
         if self._model is None:
             self._model = self._open_model()
-        restored = self._restore_batch(np.stack([aligned(crop) for crop in crops]), recipe)
+        restored = self._restore_batch(np.stack([align_face(crop) for crop in crops]), recipe)
         return [
             Patch(
                 crop,
-                laid_back(values, crop, recipe.restoration.visibility),
+                paste_face(values, crop, recipe.restoration.visibility),
                 seed=crop.region.seed,
                 strength=crop.region.strength,
             )
@@ -107,31 +107,31 @@ class RestorationEngine:
     def _open_model(self) -> Any:
         import torch
 
-        opened = open_file(
+        opened = open_model_file(
             self.path,
             "model",
             choose="choose a GFPGAN (1.2 to 1.4), RestoreFormer or CodeFormer file that is whole",
             instead="choose another --model",
             extra=self.architecture == "CodeFormer",
         )
-        # The module itself: spandrel's own call gives GFPGAN and CodeFormer values from 0 to 1,
+        # The module itself: spandrel's own call feeds GFPGAN and CodeFormer values from 0 to 1,
         # where they were trained on -1 to 1, and takes one picture at a time.
         return opened.model.to(self._device, getattr(torch, self._dtype))
 
-    def _restore_batch(self, seen: Values, recipe: Recipe) -> Values:
+    def _restore_batch(self, faces: Values, recipe: Recipe) -> Values:
         """B x 512 x 512 x 3, 0 to 1, as one batch."""
         import torch
 
-        more: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if self.architecture == "GFPGAN":
-            more = {"return_rgb": False, "randomize_noise": False}  # the noise that its file holds
+            arguments = {"return_rgb": False, "randomize_noise": False}  # the noise in its file
         elif self.architecture == "CodeFormer":
-            more = {"weight": recipe.restoration.codeformer_weight}
-        batch = torch.from_numpy(seen * 2 - 1).permute(0, 3, 1, 2).contiguous()
+            arguments = {"weight": recipe.restoration.codeformer_weight}
+        batch = torch.from_numpy(faces * 2 - 1).permute(0, 3, 1, 2).contiguous()
         try:
             with torch.inference_mode():
                 given = batch.to(self._device, getattr(torch, self._dtype))
-                answer = self._model(given, **more)[0].float().cpu()
+                answer = self._model(given, **arguments)[0].float().cpu()
         except (RuntimeError, ValueError) as error:
             raise EngineError(
                 f"the model failed: {(str(error) or repr(error)).splitlines()[0]}",
@@ -142,19 +142,10 @@ class RestorationEngine:
 
 
 def _architecture_of(path: Path) -> str | None:
-    """Which of the networks a file holds, if any."""
-    names = names_in(path)
+    """The architecture of the network in a file; None where it holds none of these."""
+    names = weight_names(path)
     for prefix in ("", "module.", "netG."):
         for architecture, signs in _SIGNS.items():
             if names.issuperset(prefix + sign for sign in signs):
                 return architecture
     return None
-
-
-def _identity(path: Path) -> str:
-    """16 hex digits from the file's size, first and last 64 KiB."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(_CHUNK)
-        file.seek(max(0, size - _CHUNK))
-        return hashlib.sha256(b"%d\0" % size + head + file.read()).hexdigest()[:16]

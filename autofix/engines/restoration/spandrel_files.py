@@ -1,6 +1,6 @@
-"""Model files opened by spandrel, which tells the architecture by its weights' names.
+"""Model files opened by spandrel, which recognises the architecture by its weights' names.
 
-The only module that imports it.
+The only module that imports spandrel.
 """
 
 from __future__ import annotations
@@ -14,31 +14,14 @@ from typing import IO, Any
 
 from autofix.errors import ModelError
 
-SUFFIXES = (".safetensors", ".pth")
 
-
-def check_file(path: Path, what: str, *, trust_pickle: bool) -> None:
-    """Raises ModelError for a file of another kind, and for a pickle whose maker is not trusted.
-
-    A .pth is a pickle: it is read through an allow-list, and refused all the same.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ModelError(
-            f"{what} {path.name!r} is no {' or '.join(SUFFIXES)} file",
-            "choose a model of one of these kinds",
-        )
-    if path.suffix.lower() == ".pth" and not trust_pickle:
-        raise ModelError(
-            f"{what} {path.name!r} is a pickle, which can hold code",
-            "use a .safetensors file, or --trust-pickle if you trust its maker",
-        )
-
-
-def open_file(path: Path, what: str, *, choose: str, instead: str, extra: bool = False) -> Any:
+def open_model_file(
+    path: Path, what: str, *, choose: str, instead: str, extra: bool = False
+) -> Any:
     """Spandrel's descriptor of the model in a checked file, on the CPU, in float32.
 
-    `extra` asks spandrel_extra_arches, whose architectures are not free. Raises ModelError, which
-    advises to `choose` a file that fits, or `instead` to do without spandrel.
+    `extra` uses spandrel_extra_arches, whose architectures have other licences. Raises ModelError,
+    which advises to `choose` a file that fits, or `instead` to do without spandrel.
     """
     try:
         import spandrel
@@ -66,12 +49,12 @@ def open_file(path: Path, what: str, *, choose: str, instead: str, extra: bool =
         TypeError,
         AttributeError,
     ) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{what} {path.name!r} cannot be loaded: {said}", choose) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{what} {path.name!r} cannot be loaded: {reason}", choose) from error
 
 
-def names_in(path: Path) -> set[str]:
-    """The names of the weights in a file, perhaps among others; empty where it has none.
+def weight_names(path: Path) -> set[str]:
+    """The names of the weights in a file, perhaps among other strings; empty where it has none.
 
     No weight is read and nothing is unpickled.
     """
@@ -87,7 +70,7 @@ def names_in(path: Path) -> set[str]:
 
 
 def _read_pickled(path: Path) -> set[str]:
-    """The strings in a file of torch.save: the pickle's opcodes are read, none is carried out."""
+    """The strings in a file of torch.save: the pickle's opcodes are read, none is executed."""
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):  # torch's older kind: three short pickles and the names
             file.seek(0)

@@ -1,4 +1,4 @@
-"""Scaling crops up with an ESRGAN-type model, by spandrel."""
+"""Scales crops up with an ESRGAN-type model, by spandrel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from autofix.engines.restoration.spandrel_files import check_file, open_file
+from autofix.engines.checkpoints.weight_file import check_kind
+from autofix.engines.restoration.spandrel_files import open_model_file
 from autofix.errors import EngineError, ModelError
 from autofix.values import Pixels
 
@@ -17,8 +18,8 @@ class Upscaler:
     """Scales pixels up with a model file. The file is checked at once, loaded when first used.
 
     Any single-picture super resolution model that spandrel knows: ESRGAN, Real-ESRGAN, SwinIR,
-    DAT, HAT, ... A .pth is a pickle: spandrel reads it through an allow-list, and it is refused
-    all the same unless its maker is trusted. Raises ModelError.
+    DAT, HAT, ... A .pth is a pickle: refused unless its maker is trusted, although spandrel reads
+    it through an allow-list. Raises ModelError.
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", trust_pickle: bool = False) -> None:
@@ -26,7 +27,7 @@ class Upscaler:
             raise ModelError(
                 f"there is no upscaler file {str(path)!r}", "--upscaler takes lanczos or a file"
             )
-        check_file(path, "upscaler", trust_pickle=trust_pickle)
+        check_kind(path, trust_pickle=trust_pickle)
         self.path = path
         self.device = device
         self._model: Any = None
@@ -40,10 +41,10 @@ class Upscaler:
 
         if self._model is None:
             self._model = _load_model(self.path, self.device)
-        seen = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        batch = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
         try:
             with torch.inference_mode():
-                values = self._model(seen.to(self._model.device, self._model.dtype))
+                values = self._model(batch.to(self._model.device, self._model.dtype))
                 large = (values[0].permute(1, 2, 0).float() * 255).round().clamp(0, 255)
                 large = large.to("cpu", torch.uint8).numpy()
         except RuntimeError as error:
@@ -60,7 +61,7 @@ class Upscaler:
 
 def _load_model(path: Path, device: str) -> Any:
     """The model on its device: in half precision on a GPU, where it can."""
-    model = open_file(
+    model = open_model_file(
         path,
         "upscaler",
         choose="choose a super resolution model that spandrel knows",

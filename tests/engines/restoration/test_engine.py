@@ -13,7 +13,7 @@ from spandrel import Architecture, ArchRegistry, ArchSupport, ImageModelDescript
 from spandrel.architectures import GFPGAN
 from spandrel.architectures.RestoreFormer import RestoreFormer
 
-from autofix.engines.restoration.align import SIDE, TEMPLATE, aligned, laid_back, to_template
+from autofix.engines.restoration.align import SIDE, TEMPLATE, align_face, paste_face, to_template
 from autofix.engines.restoration.engine import RestorationEngine, is_restoration
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Recipe
@@ -244,7 +244,7 @@ def test_eyes_and_mouth_come_to_their_places_in_the_template(degrees, size):
     pixels = np.zeros((600, 600, 3), np.uint8)
     for channel, (sx, sy) in enumerate(spots.values()):
         pixels[..., channel] = 255 * np.exp(-((x - sx) ** 2 + (y - sy) ** 2) / 50)
-    seen = aligned(face(pixels, (150, 150, 450, 450), spots, size=size, degrees=degrees))
+    seen = align_face(face(pixels, (150, 150, 450, 450), spots, size=size, degrees=degrees))
     ty, tx = np.mgrid[0:SIDE, 0:SIDE]
     for one, place in zip(np.moveaxis(seen, -1, 0), TEMPLATE.values(), strict=True):
         spot = np.where(one > 0.2, one, 0)
@@ -255,11 +255,11 @@ def test_eyes_and_mouth_come_to_their_places_in_the_template(degrees, size):
 def test_without_landmarks_the_crop_is_taken_as_it_is():
     plain = hopper(landmarks={})
     assert to_template(plain) is None
-    assert np.array_equal(aligned(plain), as_values(plain))
+    assert np.array_equal(align_face(plain), as_values(plain))
     large = hopper(landmarks={}, size=1024)
     small = np.asarray(Image.fromarray(large.pixels).resize((512, 512), Image.Resampling.BOX))
-    assert np.abs(aligned(large) - small / 255).max() < 0.01
-    assert laid_back(aligned(large), large, 1.0).shape == (1024, 1024, 3)
+    assert np.abs(align_face(large) - small / 255).max() < 0.01
+    assert paste_face(align_face(large), large, 1.0).shape == (1024, 1024, 3)
 
 
 @pytest.mark.parametrize(
