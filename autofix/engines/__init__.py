@@ -1,1 +1,1 @@
-"""What inpaints a Crop. `base` says what an engine promises; the others keep the promise."""
+"""Engines, which inpaint Crops. `base` defines their interface."""

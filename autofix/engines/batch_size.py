@@ -1,4 +1,4 @@
-"""The fastest batch, found by trying."""
+"""Measures the fastest batch size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from autofix.engines.base import Engine
-from autofix.engines.memory import free
+from autofix.engines.memory import free_memory
 from autofix.errors import EngineError
 from autofix.geometry import Window
 from autofix.settings.recipe import Recipe
@@ -16,11 +16,13 @@ from autofix.values import Crop, Region, SoftMask
 from detectors.detection import Detection
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
+"""Batch sizes to measure, in crops."""
 
 WORTH = 0.95
-"""A larger batch must bring the time a crop below this share, or it is not worth its memory."""
+"""A larger batch must bring the time a crop below this share of the last one's."""
 
 STEPS = 4
+"""Sampling steps of a measurement."""
 
 
 def fastest_batch(
@@ -30,26 +32,26 @@ def fastest_batch(
     *,
     now: Callable[[], float] = time.perf_counter,
 ) -> int:
-    """How many crops of a working size to inpaint at once: it inpaints grey ones, ever more.
+    """How many crops of a working size to inpaint at once, measured with grey crops.
 
-    Ends where a larger batch is no longer worth it, or where memory ends; where not even one fits,
-    gives 1. Takes a few seconds on a GPU, and the weights are loaded for it.
+    Tries ever larger batches until one is no faster by the crop, or memory ends; 1 where not even
+    one crop fits. Loads the weights; takes a few seconds on a GPU.
     """
     few = recipe.with_values("sampling", steps=STEPS, step_count="exact")
     best, seconds = 1, float("inf")
     try:
-        engine.inpaint(_grey_crops(1, size_wh), few)  # what is slow the first time only
+        engine.inpaint(_grey_crops(1, size_wh), few)  # the first call alone loads and compiles
         for count in SIZES:
             started = now()
             engine.inpaint(_grey_crops(count, size_wh), few)
-            each = (now() - started) / count
-            if each > WORTH * seconds:
+            seconds_a_crop = (now() - started) / count
+            if seconds_a_crop > WORTH * seconds:
                 break
-            best, seconds = count, each
+            best, seconds = count, seconds_a_crop
     except (EngineError, MemoryError, RuntimeError):
-        pass  # no room for more; and whatever else it is, the run itself will say
+        pass  # no memory for more; any other failure will show in the run itself
     finally:
-        free()
+        free_memory()
     return best
 
 

@@ -1,4 +1,4 @@
-"""Where a model computes, in what precision, and what makes it fast there."""
+"""The device on which a model computes, its precision, and what makes it fast there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import logging
 from typing import Any, Literal
 
-from autofix.engines.memory import Vram, causes, fit, out_of_memory
+from autofix.engines.memory import Vram, error_chain, out_of_memory, place_on_device
 from autofix.errors import ModelError
 from autofix.settings.model_sections import Device
 from detectors.isolation import light_imports
@@ -14,17 +14,17 @@ from detectors.isolation import light_imports
 Precision = Literal["own", "vae", "float32"]
 
 PRECISIONS: tuple[Precision, ...] = ("own", "vae", "float32")
-"""As the settings and the device have it; the VAE in float32; everything in float32."""
+"""The dtype of settings and device; the VAE in float32; everything in float32."""
 
 _log = logging.getLogger("autofix")
 
 
 def device_and_dtype(settings: Device, *, transformer: bool = False) -> tuple[str, Any]:
-    """What "auto" means on this machine: cuda, else mps, else cpu, and the precision there.
+    """The device and dtype of the settings; "auto" means cuda, else mps, else cpu.
 
-    float16 on cuda and mps; bfloat16 for `transformer` families (SD3, Flux, Qwen-Image, ...), made
-    in it and prone to overflow in float16, where the card computes it itself. float32 on the CPU,
-    where halves measured slower. Raises ModelError for a device torch does not know.
+    An "auto" dtype is float16 on cuda and mps; bfloat16 for `transformer` families (SD3, Flux,
+    Qwen-Image, ...), which overflow in float16, where the card itself computes it; float32 on the
+    CPU, where halves measured slower. Raises ModelError for a device that torch does not know.
     """
     _import_torch()
     import torch
@@ -55,16 +55,16 @@ def _import_torch() -> None:
 
 
 def place_pipeline(pipe: Any, settings: Device, *, vram: Vram, precision: Precision) -> Vram:
-    """Make a pipeline just loaded ready to paint: in its precision, on its device, fast there.
+    """Put a pipeline just loaded on its device, in its precision, and make it fast there.
 
-    Returns the rung of memory.LADDER it stands on: lower than `vram` where the device is too small.
+    Returns the rung of memory.LADDER it got: lower than `vram` where the device is too small.
     """
     device, _ = device_and_dtype(settings)
     show_broken_latents(pipe)
     if precision == "vae":
         vae_in_float32(pipe)
     speed_up(pipe, device)
-    rung = fit(pipe, vram, device)
+    rung = place_on_device(pipe, vram, device)
     if settings.compile and rung == "auto":
         compile_denoiser(pipe)
     elif settings.compile:
@@ -73,11 +73,11 @@ def place_pipeline(pipe: Any, settings: Device, *, vram: Vram, precision: Precis
 
 
 def changes_dtype(pipe: Any, precision: Precision) -> bool:
-    """Whether a pipeline as it was loaded would compute anything otherwise in this precision."""
+    """Whether this precision would change any dtype of a pipeline as it was loaded."""
     import torch
 
     if precision == "vae":
-        # SDXL's pipelines do that by themselves, to a VAE in float16 that says it is needed.
+        # SDXL's pipelines do that by themselves to a float16 VAE whose config asks for it.
         asks = hasattr(pipe, "upcast_vae") and pipe.vae.config.get("force_upcast", False)
         return pipe.vae.dtype not in ((torch.float32, torch.float16) if asks else (torch.float32,))
     denoiser = getattr(pipe, "unet", None) or pipe.transformer
@@ -87,7 +87,7 @@ def changes_dtype(pipe: Any, precision: Precision) -> bool:
 def speed_up(pipe: Any, device: str) -> None:
     """Channels-last convolutions on CUDA and the CPU; TF32 for what is float32 on CUDA.
 
-    On a CPU that takes a tenth off the built-in model's time. Attention is torch's
+    On a CPU this takes a tenth off the built-in model's time. Attention is torch's
     scaled_dot_product_attention everywhere: diffusers' default.
     """
     import torch
@@ -104,9 +104,9 @@ def speed_up(pipe: Any, device: str) -> None:
 
 
 def compile_denoiser(pipe: Any) -> None:
-    """Let torch.compile make the UNet or transformer faster, for one batch shape after the other.
+    """Compile the UNet or transformer by torch.compile, once for each batch shape.
 
-    Where it cannot, for want of a compiler, all goes on without it, and that is said once.
+    Where there is no compiler, it logs that once and stays as it is.
     """
     import torch
 
@@ -119,25 +119,25 @@ def compile_denoiser(pipe: Any) -> None:
         try:
             return compiled(*args, **kwargs)
         except (RuntimeError, ImportError) as error:
-            if out_of_memory(error) or not _by_compiler(error):
+            if out_of_memory(error) or not _is_compiler_error(error):
                 raise
-            said = str(error).strip().splitlines()[0]
-            _log.warning("torch.compile does not work here; going on without it: %s", said)
+            reason = str(error).strip().splitlines()[0]
+            _log.warning("torch.compile does not work here; going on without it: %s", reason)
         module.forward = eager
         return eager(*args, **kwargs)
 
     module.forward = forward
 
 
-def _by_compiler(error: BaseException) -> bool:
-    homes = ("torch._dynamo", "torch._inductor", "triton")
-    return any(type(each).__module__.startswith(homes) for each in causes(error))
+def _is_compiler_error(error: BaseException) -> bool:
+    modules = ("torch._dynamo", "torch._inductor", "triton")
+    return any(type(cause).__module__.startswith(modules) for cause in error_chain(error))
 
 
 def vae_in_float32(pipe: Any) -> None:
-    """The VAE computes in float32 from now on, between latents of the precision they have now.
+    """Make the VAE compute in float32, while latents keep the dtype they have now.
 
-    Some pipelines turn their VAE back to half after encoding, so each use makes sure.
+    Some pipelines cast their VAE back to half after encoding, so each call casts it again.
     """
     import torch
 
@@ -158,9 +158,9 @@ def vae_in_float32(pipe: Any) -> None:
 
 
 def show_broken_latents(pipe: Any) -> None:
-    """Let a latent that is not finite come out of the VAE as NaN, whatever its layers would do.
+    """Make the VAE decode a latent that is not finite to NaN, whatever its layers do.
 
-    A tanh or a clamp makes an infinite one a picture that looks finite.
+    A tanh or a clamp would turn an infinite latent into finite pixels.
     """
     import torch
 

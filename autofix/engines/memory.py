@@ -1,4 +1,4 @@
-"""How much of a model is on its device at a time, and what to do where that was too much."""
+"""How much of a model is on its device at a time, and errors of too little memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Literal
 Vram = Literal["auto", "low", "min"]
 
 LADDER: tuple[Vram, ...] = ("auto", "low", "min")
-"""From fast to frugal. docs/memory.md tells what each does."""
+"""From fast to frugal; docs/memory.md explains each."""
 
-TILE = 512
-"""Least side of a VAE's tile, in px: smaller ones cost more in overlap and seams than they save."""
+TILE_PX = 512
+"""Least side of a VAE's tile: smaller tiles cost more in overlap and seams than they save."""
 
-_SAID = {
+_RUNGS_ON_GPU = {
     "low": "from now on only the part of it that is at work is on the device (--vram low)",
     "min": "from now on it is on the device layer by layer, which is slow (--vram min)",
 }
@@ -28,57 +28,57 @@ _NO_ROOM = re.compile(
 _log = logging.getLogger("autofix")
 
 
-def fit(pipe: Any, vram: Vram, device: str) -> Vram:
+def place_on_device(pipe: Any, vram: Vram, device: str) -> Vram:
     """Put a diffusers pipeline on its device: as `vram` says, or more frugally if it has no room.
 
-    Returns the rung of the ladder it stands on. On the CPU there is nothing to move away; low and
-    min only let the VAE take its pictures one by one and large ones in tiles.
+    Returns the rung of the ladder that had room. On the CPU there is nothing to move away: low and
+    min only make the VAE take its pictures one by one and large ones in tiles.
     """
     try:
         _place_parts(pipe, vram, device)
         return vram
     except (RuntimeError, MemoryError) as error:
-        less = lighter(vram)
+        less = lower_rung(vram)
         if less is None or not out_of_memory(error):
             raise
-    free()
-    _log.warning("the model does not fit: %s", in_words(less, device))
-    return fit(pipe, less, device)
+    free_memory()
+    _log.warning("the model does not fit: %s", describe_rung(less, device))
+    return place_on_device(pipe, less, device)
 
 
-def lighter(vram: Vram) -> Vram | None:
+def lower_rung(vram: Vram) -> Vram | None:
     """The next rung down; None on the last."""
     below = LADDER[LADDER.index(vram) + 1 :]
     return below[0] if below else None
 
 
-def in_words(vram: Vram, device: str) -> str:
-    """What standing on this rung means, for people. Of low and min."""
+def describe_rung(vram: Vram, device: str) -> str:
+    """What low or min means on this device, for people."""
     if _is_cpu(device):
         return f"from now on the VAE takes pictures one by one, large ones in tiles (--vram {vram})"
-    return _SAID[vram]
+    return _RUNGS_ON_GPU[vram]
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether this, or what led to it, is a device or the machine being out of memory."""
+    """Whether this error, or one that led to it, means that a device or the machine is full."""
     return any(
         isinstance(each, MemoryError)
         or "OutOfMemory" in type(each).__name__
         or bool(_NO_ROOM.search(str(each)))
-        for each in causes(error)
+        for each in error_chain(error)
     )
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it came from, one after the other."""
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then its causes, one after the other."""
     following: BaseException | None = error
     while following is not None:
         yield following
         following = following.__cause__ or following.__context__
 
 
-def free() -> None:
-    """Give back what nothing holds any more, the device's caches included."""
+def free_memory() -> None:
+    """Free what nothing refers to any more, the device's caches included."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is None:
@@ -105,11 +105,11 @@ def _is_cpu(device: str) -> bool:
 
 
 def _slice_vae(vae: Any, vram: Vram) -> None:
-    """Let a VAE take pictures one by one and large ones in tiles.
+    """Make a VAE take pictures one by one and large ones in tiles.
 
-    A picture no larger than a tile is not touched by tiling: tiles are at least TILE px, and for
-    low the VAE's own size (1024 px for SDXL). AutoencoderTiny blends tiles in smaller pictures
-    too, and needs little memory: it is left whole.
+    Tiling leaves a picture no larger than a tile as it is: tiles have at least TILE_PX, and for
+    low the VAE's own size (1024 px for SDXL). AutoencoderTiny would blend tiles in smaller
+    pictures too, and needs little memory: it is not tiled.
     """
     from diffusers import AutoencoderTiny
 
@@ -119,10 +119,11 @@ def _slice_vae(vae: Any, vram: Vram) -> None:
         return
     if hasattr(vae, "tile_latent_min_size"):
         scale = 2 ** (len(vae.config.block_out_channels) - 1)
-        side = TILE if vram == "min" else max(TILE, vae.config.sample_size)
+        side = TILE_PX if vram == "min" else max(TILE_PX, vae.config.sample_size)
         vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // scale
         vae.enable_tiling()
     elif hasattr(vae, "tile_sample_stride_height"):
-        vae.enable_tiling(TILE, TILE, TILE * 3 // 4, TILE * 3 // 4)
+        stride = TILE_PX * 3 // 4
+        vae.enable_tiling(TILE_PX, TILE_PX, stride, stride)
     else:
         vae.enable_tiling()

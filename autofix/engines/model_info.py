@@ -1,4 +1,4 @@
-"""What a model's files say of it, read without loading any weights."""
+"""Reads a model's info from its files, without loading any weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-OWN_FACTS = "autofix.toml"
-"""A file beside model_index.json in which a model says what autofix should know of it."""
+OWN_TOML = "autofix.toml"
+"""Name of a file beside model_index.json with a model's own settings for autofix."""
 
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -38,12 +38,12 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def read_folder_info(folder: Path, name: str = "") -> ModelInfo:
-    """Name, sizes and defaults of the model in a diffusers folder. Raises ModelError."""
+    """The info of the model in a diffusers folder. Raises ModelError."""
     index = read_index(folder)
-    own = read_own(folder)
+    own = read_own_toml(folder)
     name = own.get("name") or name or folder.resolve().name
     denoiser = _read_config(folder, "unet" if "unet" in index else "transformer")
-    # One with its own autofix.toml is no model of the family that its pipeline was made for.
+    # One with its own autofix.toml is not of the family that its pipeline was made for.
     family = None if own else family_of(str(index.get("_class_name")), denoiser, name)
     scale = _latent_scale(_read_config(folder, "vae"))
     side = denoiser.get("sample_size") or (family.native // scale if family else 64)
@@ -52,7 +52,7 @@ def read_folder_info(folder: Path, name: str = "") -> ModelInfo:
         key: own[key] for key in ("steps", "sampler") if own.get(key)
     }
     if own.get("strength"):
-        given["tuned"] = _parse_strengths(own["strength"], folder / OWN_FACTS)
+        given["tuned"] = _parse_strengths(own["strength"], folder / OWN_TOML)
     return ModelInfo(
         name=name,
         identity=identity(folder),
@@ -62,17 +62,17 @@ def read_folder_info(folder: Path, name: str = "") -> ModelInfo:
         labels=frozenset(own.get("labels", ())),
         reads_prompt=own.get("prompt", True),
         faithful=own.get("conditioning") == "crop",
-        # A model that is shown the whole crop has its own strengths, tuned by diffusers' count.
+        # A model that is conditioned on the crop has strengths tuned by diffusers' step count.
         step_count=own.get(
             "step_count", "diffusers" if own.get("conditioning") == "crop" else "a1111"
         ),
-        padding=_parse_padding(own.get("padding", PADDING), folder / OWN_FACTS),
+        padding=_parse_padding(own.get("padding", PADDING), folder / OWN_TOML),
         **given,
     )
 
 
 def checkpoint_info(path: Path, found: Checkpoint) -> ModelInfo:
-    """The same of a checkpoint file whose header was read."""
+    """The info of a checkpoint file."""
     family = FAMILIES[found.family]
     return ModelInfo(
         name=path.stem,
@@ -84,7 +84,7 @@ def checkpoint_info(path: Path, found: Checkpoint) -> ModelInfo:
 
 
 def pipeline_info(pipe: Any) -> ModelInfo:
-    """The same of a loaded pipeline, from its configs. Raises ModelError for one without a VAE."""
+    """The info of a loaded pipeline, by its configs. Raises ModelError for one without a VAE."""
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
     scale = getattr(pipe, "vae_scale_factor", None)
     if denoiser is None or scale is None or not hasattr(pipe, "scheduler"):
@@ -106,23 +106,23 @@ def pipeline_info(pipe: Any) -> ModelInfo:
 
 
 def _family_defaults(family: Family | None) -> dict[str, Any]:
-    """What a family says that ModelInfo tells; nothing of an unknown one."""
+    """The fields of ModelInfo that a family decides; none for an unknown one."""
     if family is None:
         return {}
-    said: dict[str, Any] = {"family": family.title, "encoders": family.encoders}
-    said |= {"cfg": family.cfg, "steps": family.steps}
-    return said | ({"sampler": "auto"} if family.own_sampler else {})
+    defaults: dict[str, Any] = {"family": family.title, "encoders": family.encoders}
+    defaults |= {"cfg": family.cfg, "steps": family.steps}
+    return defaults | ({"sampler": "auto"} if family.own_sampler else {})
 
 
 def _latent_scale(vae: Mapping[str, Any]) -> int:
-    """Pixels of a latent's side: 2 for each time that the VAE halves the picture."""
+    """Pixels of a latent's side: twice as many for each time that the VAE halves the picture."""
     if halvings := vae.get("temperal_downsample"):  # Qwen-Image's, made from a video's
         return int(2 ** len(halvings))
     return int(2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1))
 
 
 def _parse_strengths(strength: Any, path: Path) -> tuple[tuple[float, float], ...]:
-    """One strength, or pairs [face px, strength], as ModelInfo has them."""
+    """ModelInfo.tuned from one strength, or from pairs [face px, strength]."""
     try:
         pairs = strength if isinstance(strength, list) else [[0, strength]]
         table = tuple(sorted((float(px), float(value)) for px, value in pairs))
@@ -145,9 +145,9 @@ def _parse_padding(given: Any, path: Path) -> Share:
         ) from error
 
 
-def read_own(folder: Path) -> Mapping[str, Any]:
+def read_own_toml(folder: Path) -> Mapping[str, Any]:
     """The folder's autofix.toml; empty where it has none."""
-    path = folder / OWN_FACTS
+    path = folder / OWN_TOML
     try:
         return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -155,7 +155,7 @@ def read_own(folder: Path) -> Mapping[str, Any]:
 
 
 def read_prediction(folder: Path) -> str:
-    """What the model predicts at each step: epsilon, v_prediction, sample, or flow."""
+    """The `ModelInfo.prediction` of the model in a diffusers folder."""
     path = folder / "scheduler" / "scheduler_config.json"
     config = _read_json(path) if path.is_file() else {}
     return _prediction_of(config, str(config.get("_class_name")))
@@ -172,16 +172,16 @@ def identity(path: Path) -> str:
     Reading gigabytes of weights to tell two models apart would take longer than fixing a picture.
     """
     digest = hashlib.sha256()
-    inside = (each for each in path.rglob("*") if each.is_file())
+    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
     parts = 16 if path.is_file() else 1
-    for each in [path] if path.is_file() else sorted(inside):
-        size = each.stat().st_size
-        digest.update(f"{each.relative_to(path).as_posix()}\0{size}\0".encode())
-        with each.open("rb") as file:
-            digest.update(file.read(_CHUNK))
-            for part in range(1, parts + 1) if size > _CHUNK else ():
-                file.seek((size - _CHUNK) * part // parts)
-                digest.update(file.read(_CHUNK))
+    for one in files:
+        size = one.stat().st_size
+        digest.update(f"{one.relative_to(path).as_posix()}\0{size}\0".encode())
+        with one.open("rb") as file:
+            digest.update(file.read(_CHUNK_BYTES))
+            for part in range(1, parts + 1) if size > _CHUNK_BYTES else ():
+                file.seek((size - _CHUNK_BYTES) * part // parts)
+                digest.update(file.read(_CHUNK_BYTES))
     return digest.hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""The engine that paints nothing: every Patch is its Crop. For trying out everything else."""
+"""The engine that changes nothing: every Patch is its Crop. For trying out everything else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autofix.values import Crop, Patch
 
 
 class NullEngine:
-    """Gives every crop back as it was. Takes any size that is a multiple of 8."""
+    """Returns every crop as it is. Takes any size that is a multiple of 8."""
 
     info = ModelInfo(name="null", identity="null", size=SizeRule(512), reads_prompt=False)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from autofix.engines.base import ModelInfo
 from autofix.engines.diffusion.steps import plan_of
-from autofix.engines.resilient import Answer
+from autofix.engines.resilient import PatchOrError
 from autofix.errors import EngineError
 from autofix.geometry import Window
 from autofix.metadata import GenerationText
@@ -51,7 +51,7 @@ class Candidate:
     findings: tuple[Finding, ...] = ()
     error: str = ""
 
-    def with_answer(self, answer: Answer) -> Candidate:
+    def with_answer(self, answer: PatchOrError) -> Candidate:
         """The same, with what an engine answered to its crop."""
         if isinstance(answer, Patch):
             return replace(self, patch=answer)

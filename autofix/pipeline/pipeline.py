@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
-from autofix.engines.resilient import Answer
+from autofix.engines.resilient import PatchOrError
 from autofix.errors import UsageError
 from autofix.geometry import Window
 from autofix.metadata import read_generation, record_fix
@@ -283,7 +283,7 @@ class Pipeline:
         with self.timing.time_stage("detect"), one.toolbox.detectors() as detectors:
             return detect([picture for _, picture in batch], detectors, one.recipe.detect)
 
-    def _inpaint_batch(self, batch: Sequence[tuple[Pass, Crop]]) -> list[Answer]:
+    def _inpaint_batch(self, batch: Sequence[tuple[Pass, Crop]]) -> list[PatchOrError]:
         """In a worker thread: a patch a crop; all are of one `Pass.inpaint_kind`."""
         one, crops = batch[0][0], [crop for _, crop in batch]
         short = _inpaint_size(batch[0]) - len(crops) if self._bulk else 0

@@ -10,7 +10,7 @@ from queue import Empty, LifoQueue
 from typing import Generic, TypeVar
 
 from autofix.engines.base import Engine
-from autofix.engines.memory import free
+from autofix.engines.memory import free_memory
 from autofix.engines.resilient import Resilient
 from autofix.engines.restoration.upscaler import Upscaler
 from detectors.base import Detector
@@ -98,4 +98,4 @@ class SharedModels:
         self.detectors.close()
         self.engines.close()
         self.upscalers.close()
-        free()
+        free_memory()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from autofix.engines.base import Engine
 from autofix.engines.diffusion.steps import plan_of
-from autofix.engines.resilient import Answer, Resilient
+from autofix.engines.resilient import PatchOrError, Resilient
 from autofix.errors import EngineError
 from autofix.settings.recipe import Recipe
 from autofix.values import Crop
 
 
-def inpaint(crops: Sequence[Crop], engine: Engine, recipe: Recipe) -> list[Answer]:
+def inpaint(crops: Sequence[Crop], engine: Engine, recipe: Recipe) -> list[PatchOrError]:
     """A Patch a Crop, or why it has none, in order.
 
     All crops have one size and one plan of steps: they are one batch. A Resilient engine answers

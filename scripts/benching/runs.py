@@ -12,7 +12,7 @@ from pathlib import Path
 
 from autofix.engines.devices import device_and_dtype
 from autofix.engines.diffusion.samplers import make_scheduler
-from autofix.engines.model_info import read_own
+from autofix.engines.model_info import read_own_toml
 from autofix.frontends.files.batch import Batch, Destination
 from autofix.imagefiles.files import find
 from autofix.pipeline.pipeline import Pipeline
@@ -77,7 +77,7 @@ class PlainLoop:
         self._toolbox = toolbox.for_recipe(recipe)
         sampling, info = recipe.sampling, self._toolbox.info
         folder = diffusers_folder(recipe.model.name)
-        own = read_own(folder)
+        own = read_own_toml(folder)
         named = sampling.sampler != "auto" or own.get("sampler")
         sampler = info.sampler if sampling.sampler == "auto" else sampling.sampler
         self._pipe = sequential.load(

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, AutoencoderKLQwenImage, AutoencoderTiny
 from autofix.engines import memory
 from autofix.engines.devices import changes_dtype, compile_denoiser, device_and_dtype, speed_up
 from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
-from autofix.engines.memory import fit, lighter, out_of_memory
+from autofix.engines.memory import lower_rung, out_of_memory, place_on_device
 from autofix.engines.resilient import Adjustable, Resilient
 from autofix.settings.recipe import Recipe
 from tests.engines.face_crops import crops, feathered
@@ -90,7 +90,7 @@ class Pipe:
 @pytest.mark.parametrize("vram", memory.LADDER)
 def test_a_pipeline_is_placed_as_vram_says(vram, caplog):
     pipe = Pipe()
-    assert fit(pipe, vram, "cuda:1") == vram
+    assert place_on_device(pipe, vram, "cuda:1") == vram
     assert pipe.placed == [(vram, "cuda:1")]
     assert caplog.messages == []
 
@@ -98,7 +98,7 @@ def test_a_pipeline_is_placed_as_vram_says(vram, caplog):
 @pytest.mark.parametrize(("fits", "rungs"), [("low", 2), ("min", 3)])
 def test_weights_that_do_not_fit_go_down_the_ladder(fits, rungs, caplog):
     pipe = Pipe(fits=fits)
-    assert fit(pipe, "auto", "cuda") == fits
+    assert place_on_device(pipe, "auto", "cuda") == fits
     assert [vram for vram, _ in pipe.placed] == list(memory.LADDER[:rungs])
     assert len(caplog.messages) == rungs - 1
     assert caplog.messages[-1].endswith(f"(--vram {fits})")
@@ -106,11 +106,11 @@ def test_weights_that_do_not_fit_go_down_the_ladder(fits, rungs, caplog):
 
 def test_another_failure_to_place_is_not_taken_for_a_lack_of_memory():
     with pytest.raises(RuntimeError, match="driver"):
-        fit(Pipe(fits="min", error=RuntimeError("no driver")), "auto", "cuda")
+        place_on_device(Pipe(fits="min", error=RuntimeError("no driver")), "auto", "cuda")
 
 
 def test_the_ladder_ends():
-    assert [lighter(vram) for vram in memory.LADDER] == ["low", "min", None]
+    assert [lower_rung(vram) for vram in memory.LADDER] == ["low", "min", None]
 
 
 def test_what_led_to_an_error_counts():
@@ -137,7 +137,7 @@ def kl(**more):
 def test_what_is_no_larger_than_a_vae_s_tile_is_not_changed_by_tiling(own, vram, side):
     torch.manual_seed(0)
     vae = kl(sample_size=own)
-    fit(Pipe(vae=vae), vram, "cpu")
+    place_on_device(Pipe(vae=vae), vram, "cpu")
     assert (vae.tile_sample_min_size, vae.tile_latent_min_size) == (side, side // 8)
     small = torch.randn(2, 4, 16, side // 8)
     large = torch.randn(1, 4, 8, side // 8 + 8)
@@ -151,13 +151,13 @@ def test_what_is_no_larger_than_a_vae_s_tile_is_not_changed_by_tiling(own, vram,
 
 def test_a_tiny_vae_is_not_tiled_for_it_would_blend_small_pictures():
     vae = AutoencoderTiny()
-    fit(Pipe(vae=vae), "low", "cpu")
+    place_on_device(Pipe(vae=vae), "low", "cpu")
     assert (vae.use_slicing, vae.use_tiling) == (True, False)
 
 
 def test_a_video_vae_gets_tiles_of_the_same_side():
     vae = AutoencoderKLQwenImage(base_dim=8, z_dim=4, num_res_blocks=1, dim_mult=[1, 1, 1, 1])
-    fit(Pipe(vae=vae), "low", "cpu")
+    place_on_device(Pipe(vae=vae), "low", "cpu")
     assert (vae.use_tiling, vae.tile_sample_min_height, vae.tile_sample_stride_width) == (
         True,
         512,

@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.engines.resilient import IN_VAIN, Resilient
+from autofix.engines.resilient import FAILURES_TO_GIVE_UP, Resilient
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Recipe
 from autofix.values import Patch
@@ -27,7 +27,7 @@ SETTINGS = Recipe()
 def freed(monkeypatch):
     """Times the caches were freed, which is not done here: it takes long in a test's process."""
     times = []
-    monkeypatch.setattr("autofix.engines.resilient.free", lambda: times.append(1))
+    monkeypatch.setattr("autofix.engines.resilient.free_memory", lambda: times.append(1))
     return times
 
 
@@ -94,12 +94,12 @@ def test_the_precision_that_was_needed_stays_and_is_said_once(caplog):
 def test_what_no_precision_mends_fails_alone_and_is_not_tried_for_ever(caplog):
     engine, batch = Sick({1}, cure="nothing"), crops(4)
     resilient = Resilient(engine)
-    for _ in range(IN_VAIN + 2):
+    for _ in range(FAILURES_TO_GIVE_UP + 2):
         answers = resilient.inpaint_each(batch, SETTINGS)
         assert same(answers, batch) == [True, False, True, True]
         assert "not numbers (NaN): try --dtype float32" in str(answers[1])
         assert engine.precision == "own"
-    assert engine.turns == ["vae", "float32", "own"] * IN_VAIN
+    assert engine.turns == ["vae", "float32", "own"] * FAILURES_TO_GIVE_UP
     assert warned(caplog) == []
     with pytest.raises(EngineError, match="not numbers"):
         resilient.inpaint(batch, SETTINGS)

@@ -20,7 +20,7 @@ FOUR = ((10, 10, 30, 34), (100, 20, 124, 44), (160, 90, 190, 120), (20, 90, 50, 
 
 @pytest.fixture(autouse=True)
 def not_freed(monkeypatch):
-    monkeypatch.setattr("autofix.engines.resilient.free", lambda: None)
+    monkeypatch.setattr("autofix.engines.resilient.free_memory", lambda: None)
 
 
 def fix(engine, **settings):

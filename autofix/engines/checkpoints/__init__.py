@@ -1,1 +1,1 @@
-"""Checkpoint files: what they are, and how they become a diffusers pipeline."""
+"""Checkpoint files: recognises them, and loads them as a diffusers pipeline."""

@@ -1,4 +1,4 @@
-"""CLIP's text encoders and tokenizer, from a checkpoint's tensors and the vocabulary we ship."""
+"""CLIP's text encoders from a checkpoint's tensors, and its tokenizer from our vocabulary."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autofix.errors import ModelError
 CONFIGS = Path(__file__).parent / "configs"
 
 UNUSED_LAYER = 23
-"""OpenCLIP ViT-H's last layer, by its number: SD 2.x was trained on what comes before it."""
+"""Number of OpenCLIP ViT-H's last layer: SD 2.x was trained on the output of the one before."""
 
 _OPEN_CLIP = (
     (r"^positional_embedding$", "embeddings.position_embedding.weight"),
@@ -30,7 +30,7 @@ _OPEN_CLIP = (
     (r"\.mlp\.c_proj\.", ".mlp.fc2."),
     (r"\.attn\.out_proj\.", ".self_attn.out_proj."),
 )
-"""OpenCLIP's names -> those of transformers; queries, keys and values lie in one tensor there."""
+"""OpenCLIP's names -> those of transformers, but for queries, keys and values in one tensor."""
 
 
 def tokenizer(*, pad: str | None = None) -> Any:
@@ -52,9 +52,9 @@ def tokenizer(*, pad: str | None = None) -> Any:
 
 @functools.cache
 def _read_vocabulary() -> tuple[dict[str, int], list[str]]:
-    """Words with their numbers, and merges: bytes, bytes that end a word, merged pairs, two marks.
+    """Tokens with their numbers, and merges: bytes, bytes that end a word, merged pairs, two marks.
 
-    The bytes stand in GPT-2's order: those that print first, the others as letters above them.
+    The bytes are in GPT-2's order: printable ones first, then the others as letters above them.
     """
     merges = gzip.decompress((CONFIGS / "clip" / "merges.txt.gz").read_bytes()).decode()
     pairs = merges.split("\n")
@@ -70,26 +70,28 @@ def _read_vocabulary() -> tuple[dict[str, int], list[str]]:
 def text_encoder(
     tensors: Mapping[str, Any], prefix: str, config: Path, dtype: Any, *, open_clip: bool = False
 ) -> Any:
-    """The text encoder whose keys start with `prefix`; with a projection where it has one.
+    """The text encoder whose keys start with `prefix`, with its projection if it has one.
 
-    `config` is the family's config.json for it. Raises ModelError where tensors are missing.
+    `config` is its config.json of the family. Raises ModelError where tensors are missing.
     """
     import transformers
 
     own = {
-        key.removeprefix(prefix): each for key, each in tensors.items() if key.startswith(prefix)
+        key.removeprefix(prefix): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(prefix)
     }
     own = _from_open_clip(own) if open_clip else _from_clip(own)
     projection = own.get("text_projection.weight")
-    shapes = Header({key: tuple(each.shape) for key, each in own.items()}, {})
+    shapes = Header({key: tuple(tensor.shape) for key, tensor in own.items()}, {})
     derived = clip_config(shapes, () if projection is None else tuple(projection.shape))
     settings = transformers.CLIPTextConfig(**json.loads(config.read_text()) | derived)
     kind = transformers.CLIPTextModel
     if projection is not None:
         kind = transformers.CLIPTextModelWithProjection
     named = {
-        key if key.startswith("text_projection") else f"text_model.{key}": each
-        for key, each in own.items()
+        key if key.startswith("text_projection") else f"text_model.{key}": tensor
+        for key, tensor in own.items()
     }
     model, found = kind.from_pretrained(
         None, config=settings, state_dict=named, dtype=dtype, output_loading_info=True
@@ -103,33 +105,33 @@ def text_encoder(
 
 
 def _from_clip(own: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenAI's CLIP: some old merges miss the "text_model." in every name."""
+    """OpenAI's CLIP under the names of transformers: some old merges lack "text_model."."""
     return {
-        name: each
-        for key, each in own.items()
+        name: tensor
+        for key, tensor in own.items()
         if not (name := key.removeprefix("text_model.")).endswith("position_ids")
         and not name.startswith("text_projection")
     }
 
 
 def _from_open_clip(own: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenCLIP's tensors under the names of transformers, queries, keys and values apart."""
+    """OpenCLIP's tensors under the names of transformers; queries, keys and values split."""
     named: dict[str, Any] = {}
     last = f"transformer.resblocks.{UNUSED_LAYER}."
     is_vit_h = any(key.startswith(last) for key in own) and not any(
         key.startswith(f"transformer.resblocks.{UNUSED_LAYER + 1}.") for key in own
     )
-    for key, each in own.items():
+    for key, tensor in own.items():
         if key == "logit_scale" or (is_vit_h and key.startswith((last, "text_projection"))):
             continue
         if key == "text_projection":
-            named["text_projection.weight"] = each.T.contiguous()
+            named["text_projection.weight"] = tensor.T.contiguous()
             continue
         for pattern, name in _OPEN_CLIP:
             key = re.sub(pattern, name, key)
         if packed := re.fullmatch(r"(.+)\.attn\.in_proj_(weight|bias)", key):
-            for part, tensor in zip("qkv", each.chunk(3), strict=True):
-                named[f"{packed[1]}.self_attn.{part}_proj.{packed[2]}"] = tensor
+            for part, third in zip("qkv", tensor.chunk(3), strict=True):
+                named[f"{packed[1]}.self_attn.{part}_proj.{packed[2]}"] = third
         else:
-            named[key] = each
+            named[key] = tensor
     return named

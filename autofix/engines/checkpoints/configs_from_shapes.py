@@ -1,6 +1,6 @@
-"""Shapes of a checkpoint's tensors -> the configs of the models that they fit.
+"""Shapes of a checkpoint's tensors -> the configs of its models.
 
-What no shape tells (activations, heads, noise schedule) is the family's own, in `configs`.
+Settings that no shape tells (activations, heads, noise schedule) are the family's, in `configs`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HEAD = 64
 
 
 def unet_config(unet: Header, family: str) -> dict[str, Any]:
-    """What a denoiser's shapes say, as UNet2DConditionModel takes it. Raises ModelError."""
+    """Settings of UNet2DConditionModel by a denoiser's shapes. Raises ModelError."""
     blocks: list[list[tuple[int, int]]] = [[]]
     for number in range(1, _count_blocks(unet, r"input_blocks\.(\d+)\.")):
         at = f"input_blocks.{number}"
@@ -31,13 +31,13 @@ def unet_config(unet: Header, family: str) -> dict[str, Any]:
         raise _unlike_error()
     widths = [block[0][0] for block in blocks]
     depths = [block[0][1] for block in blocks]
-    # The middle is as deep as the last block; where that has no attention, it is told here.
+    # The middle is as deep as the last block, unless that block has no attention.
     middle = depths[-1] or _transformer_depth(unet, "middle_block.1") or 1
     each_up = [deep for deep in depths[::-1] for _ in range(len(blocks[0]) + 1)]
     ups = [_transformer_depth(unet, f"output_blocks.{number}.1") for number in range(len(each_up))]
     if ups != each_up or _transformer_depth(unet, "middle_block.1") != middle:
         raise _unlike_error()
-    projection = _first_key(unet, r"transformer_blocks\.0\.attn2\.to_k\.weight")
+    projection = _first_shape(unet, r"transformer_blocks\.0\.attn2\.to_k\.weight")
     config: dict[str, Any] = {
         "in_channels": _shape_of(unet, "input_blocks.0.0.weight")[1],
         "out_channels": _shape_of(unet, "out.2.weight")[0],
@@ -47,7 +47,7 @@ def unet_config(unet: Header, family: str) -> dict[str, Any]:
         "up_block_types": [("CrossAttn" if deep else "") + "UpBlock2D" for deep in depths[::-1]],
         "transformer_layers_per_block": [*(deep or 1 for deep in depths[:-1]), middle],
         "cross_attention_dim": projection[1],
-        "use_linear_projection": len(_first_key(unet, r"\.1\.proj_in\.weight")) == 2,
+        "use_linear_projection": len(_first_shape(unet, r"\.1\.proj_in\.weight")) == 2,
     }
     if family != "sd1":
         config["attention_head_dim"] = [max(1, width // HEAD) for width in widths]
@@ -57,7 +57,7 @@ def unet_config(unet: Header, family: str) -> dict[str, Any]:
 
 
 def vae_config(vae: Header) -> dict[str, Any]:
-    """What a VAE's shapes say, as AutoencoderKL takes it. Raises ModelError."""
+    """Settings of AutoencoderKL by a VAE's shapes. Raises ModelError."""
     count = _count_blocks(vae, r"encoder\.down\.(\d+)\.")
     layers = _count_blocks(vae, r"encoder\.down\.0\.block\.(\d+)\.")
     last = f"block.{layers - 1}.conv2.weight"
@@ -71,7 +71,7 @@ def vae_config(vae: Header) -> dict[str, Any]:
 
 
 def clip_config(clip: Header, projection: Sequence[int] = ()) -> dict[str, Any]:
-    """What a text encoder's shapes say, in the layout of transformers, without "text_model.".
+    """Settings of CLIPTextConfig by a text encoder's shapes, their keys without "text_model.".
 
     `projection` is the shape of its text projection, where it has one.
     """
@@ -100,7 +100,7 @@ def _transformer_depth(unet: Header, at: str) -> int:
 
 
 def _count_blocks(header: Header, pattern: str) -> int:
-    """How many there are of what the pattern's group numbers from 0."""
+    """One more than the largest number that the pattern's group matches; 0 for none."""
     found = (re.match(pattern, key) for key in header.shapes)
     return max((int(match[1]) for match in found if match), default=-1) + 1
 
@@ -114,8 +114,8 @@ def _shape_of(header: Header, key: str) -> tuple[int, ...]:
         ) from None
 
 
-def _first_key(header: Header, pattern: str) -> tuple[int, ...]:
-    """The shape of any key in which the pattern is found."""
+def _first_shape(header: Header, pattern: str) -> tuple[int, ...]:
+    """The shape of the first key in which the pattern is found."""
     for key, shape in header.shapes.items():
         if re.search(pattern, key):
             return shape

@@ -1,4 +1,4 @@
-"""Families of diffusion models: what each needs, and which one a checkpoint file is."""
+"""Families of diffusion models: their defaults, and the family of a checkpoint file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,30 @@ from autofix.engines.checkpoints.weight_file import SAFE, VAES, Header, read_hea
 from autofix.errors import ModelError
 
 UNET = "model.diffusion_model."
-"""What the keys of a checkpoint's denoiser start with, in the layout everybody shares them in."""
+"""Prefix of the keys of a checkpoint's denoiser."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """What all models of a family share: `native` is the side in px they were trained at.
-
-    `cfg` and `steps` are usual values; `own_sampler`: it was trained for its own scheduler.
-    """
+    """The common properties of a family's models."""
 
     title: str
+    """Its name, for people."""
+
     native: int
+    """The side of the pictures they were trained on, in px."""
+
     encoders: tuple[str, ...]
+    """Their text encoders, for people."""
+
     cfg: float = 7.0
+    """The usual CFG scale."""
+
     steps: int = 28
+    """The usual number of sampling steps."""
+
     own_sampler: bool = True
+    """Whether they were trained for their own scheduler."""
 
 
 _CLIP_L, _CLIP_H, _CLIP_G = "CLIP ViT-L/14", "OpenCLIP ViT-H/14", "OpenCLIP ViT-bigG/14"
@@ -54,7 +62,7 @@ FAMILY_OF_WIDTH = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
 def family_of(pipeline: str, denoiser: Mapping[str, Any], name: str) -> Family | None:
     """The family of a diffusers pipeline, by its class, its denoiser's config, and its name.
 
-    None for one that is not known: it may work all the same.
+    None for an unknown one, which may work all the same.
     """
     if pipeline.startswith("StableDiffusionXL"):
         return FAMILIES["sdxl"]
@@ -70,36 +78,46 @@ def family_of(pipeline: str, denoiser: Mapping[str, Any], name: str) -> Family |
     if pipeline.startswith("QwenImage"):
         return FAMILIES["qwen-image"]
     if pipeline.startswith("ZImage"):
-        # Nothing but its name tells.
+        # Only the name tells them apart.
         return FAMILIES["z-image-turbo" if "turbo" in name.casefold() else "z-image"]
     return None
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file's header says of its model.
-
-    `zero_snr`: its noise schedule ends in pure noise (zero terminal signal-to-noise ratio).
-    """
+    """The model in a checkpoint file, by its header."""
 
     family: str
+    """sd1, sd2 or sdxl."""
+
     header: Header
+    """Every tensor's shape."""
+
     channels: int
+    """Input channels of its denoiser: 4, or 9 for an inpainting model."""
+
     prediction: str
+    """epsilon or v_prediction."""
+
     native: int
+    """The side it was trained at, in px."""
+
     has_vae: bool
+    """Whether the file holds a VAE."""
+
     zero_snr: bool
+    """Whether its noise schedule ends in pure noise (zero terminal signal-to-noise ratio)."""
 
     @property
     def title(self) -> str:
-        """The family in words, and that it is an inpainting model if it is one."""
+        """The family's title, with "inpainting" for an inpainting model."""
         return FAMILIES[self.family].title + (" inpainting" if self.channels == 9 else "")
 
 
 def sniff(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
-    """What model a checkpoint file is, by its keys and shapes alone.
+    """The model in a checkpoint file, by its keys and shapes alone.
 
-    Raises ModelError for what is no checkpoint that can inpaint, saying what it is instead.
+    Raises ModelError, which names the kind of file, for one that holds no model that can inpaint.
     """
     header = read_header(path, trust_pickle=trust_pickle)
     unet = header.under(UNET)
@@ -152,7 +170,7 @@ def _family_of(path: Path, header: Header, unet: Header) -> str:
 
 
 def _prediction_of(path: Path, header: Header, family: str, channels: int) -> str:
-    """What it predicts, epsilon or v_prediction, as the file, its .yaml, or its weights tell."""
+    """Epsilon or v_prediction, by the file's keys or metadata, its .yaml, or its weights."""
     if "v_pred" in header:
         return "v_prediction"
     stated = header.metadata.get("modelspec.prediction_type", "").casefold()
@@ -168,9 +186,10 @@ def _prediction_of(path: Path, header: Header, family: str, channels: int) -> st
 
 
 def _looks_like_v(path: Path) -> bool:
-    """Whether an SD 2.x file was trained for v-prediction: the spread of one bias tells.
+    """Whether an SD 2.x file was trained for v-prediction, by the spread of one bias.
 
-    No key says it. ComfyUI's rule: a standard deviation above 0.09. Of a pickle, as most are, v.
+    No key tells. ComfyUI's rule: a standard deviation above 0.09. A pickle counts as v-prediction,
+    as most are.
     """
     if path.suffix.lower() != SAFE:
         return True
@@ -184,6 +203,6 @@ def _looks_like_v(path: Path) -> bool:
 
 
 def _native_resolution(header: Header) -> int | None:
-    """The side that the file's maker states, px."""
+    """The side in the file's metadata, in px."""
     stated = re.fullmatch(r"(\d{3,4})x(\d{3,4})", header.metadata.get("modelspec.resolution", ""))
     return min(map(int, stated.groups())) if stated else None

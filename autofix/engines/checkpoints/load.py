@@ -1,4 +1,4 @@
-"""A single-file checkpoint of SD 1.x, SD 2.x or SDXL -> its inpainting pipeline. No network."""
+"""A single-file checkpoint of SD 1.x, SD 2.x or SDXL -> its inpainting pipeline, offline."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from autofix.engines.checkpoints.weight_file import VAES, tensor_reader
 from autofix.errors import ModelError
 
 Read = Callable[[str], dict[str, Any]]
-"""What gives the tensors whose keys start with a prefix."""
+"""Reads the tensors whose keys start with a prefix."""
 
 _TOKENS_2 = "conditioner.embedders.1.model.token_embedding.weight"
-"""Of SDXL's second text encoder, whose pooled prompt is as wide as its tokens."""
+"""Key of SDXL's second text encoder, whose pooled prompt is as wide as its tokens."""
 
 
 def load_checkpoint(
@@ -24,8 +24,8 @@ def load_checkpoint(
 ) -> Any:
     """The diffusers inpainting pipeline of a checkpoint file, on the CPU.
 
-    Its shapes decide, the family's config fills up. Without `own_vae` another one will take its
-    VAE's place, so that it may have none. Raises ModelError.
+    Its configs come from its shapes, and otherwise from the family. Without `own_vae` the VAE is
+    left empty for the caller to replace, and the file needs none. Raises ModelError.
     """
     found = sniff(path, trust_pickle=trust_pickle)
     if own_vae and not found.has_vae:
@@ -34,7 +34,7 @@ def load_checkpoint(
         )
     try:
         read = tensor_reader(path, trust_pickle=trust_pickle)
-        # The largest part first: while it is converted, it is in memory twice.
+        # The largest part first, since a part is in memory twice while it is converted.
         parts = {"unet": _load_unet(found, read, dtype), "scheduler": _build_scheduler(found)}
         parts["vae"] = _load_vae(found, read, dtype) if own_vae else _empty_vae(found, dtype)
         parts |= _load_encoders(found, read, dtype)
@@ -81,7 +81,7 @@ def _load_vae(found: Checkpoint, read: Read, dtype: Any) -> Any:
 
 
 def _empty_vae(found: Checkpoint, dtype: Any) -> Any:
-    """A VAE of the family without weights, for another to take its place."""
+    """The family's VAE without weights, for the caller to replace."""
     import accelerate
     from diffusers import AutoencoderKL
 
@@ -104,14 +104,14 @@ def _fill_model(
             own, config=str(CONFIGS / found.family), subfolder=part, dtype=dtype,
             local_files_only=True, **config,
         )  # fmt: skip
-    except NotImplementedError as error:  # torch's word for weights that never came
+    except NotImplementedError as error:  # torch raises it for weights that were never filled
         raise ModelError(
             f"its {part} lacks some of its weights", "take another checkpoint, or download it again"
         ) from error
 
 
 def _load_encoders(found: Checkpoint, read: Read, dtype: Any) -> dict[str, Any]:
-    """Text encoders and tokenizers by the pipeline's names for them."""
+    """Text encoders and tokenizers by the pipeline's names of them."""
     configs = {
         name: CONFIGS / found.family / name / "config.json"
         for name in ("text_encoder", "text_encoder_2")
@@ -136,7 +136,7 @@ def _load_encoders(found: Checkpoint, read: Read, dtype: Any) -> dict[str, Any]:
 
 
 def _build_scheduler(found: Checkpoint) -> Any:
-    """The family's scheduler, with what the file says of prediction and noise."""
+    """The family's scheduler, with the file's prediction and noise schedule."""
     import diffusers
 
     kind = diffusers.EulerDiscreteScheduler if found.family == "sdxl" else diffusers.DDIMScheduler

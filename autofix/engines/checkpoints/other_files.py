@@ -1,4 +1,4 @@
-"""What else people keep in their models folders: how to tell it from a checkpoint."""
+"""Recognises files that are no checkpoints, for the error message."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ _OTHERS: tuple[tuple[str, _Test, str], ...] = (
         "take the whole checkpoint",
     ),
 )
-"""What else people have in their models folders, how to tell, and what to do with it."""
+"""Kinds of files in models folders: name, how to recognise it, and what to do with it."""
 
 
 def not_a_checkpoint(path: Path, header: Header) -> ModelError:
-    """The error that says what a file is that is no checkpoint, and what to do with it."""
+    """The error for a file that is no checkpoint: names its kind, and what to do with it."""
     for what, is_one, advice in _OTHERS:
         if is_one(header):
             return ModelError(f"{path.name!r} is {what}", advice)

@@ -23,13 +23,13 @@ from autofix.engines.diffusion.load import find_vae, inpainting_of, load_pipelin
 from autofix.engines.diffusion.loaded_model import Conditioning, LoadedModel
 from autofix.engines.diffusion.lora_tags import check_loras
 from autofix.engines.locate import Source
-from autofix.engines.memory import in_words, lighter
+from autofix.engines.memory import describe_rung, lower_rung
 from autofix.engines.model_info import (
     checkpoint_info,
     pipeline_info,
     read_folder_info,
     read_index,
-    read_own,
+    read_own_toml,
 )
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Recipe
@@ -63,7 +63,7 @@ class DiffusionEngine:
             own = {"sampler": info.sampler}
         else:
             self._has_unet = "unet" in read_index(source.path)
-            info, own = read_folder_info(source.path, source.name), read_own(source.path)
+            info, own = read_folder_info(source.path, source.name), read_own_toml(source.path)
         self._set_up(with_vae(info, self._vae), own, recipe)
 
     def _set_up(self, info: ModelInfo, own: Mapping[str, Any], recipe: Recipe) -> None:
@@ -138,13 +138,13 @@ class DiffusionEngine:
 
     def step_down(self) -> str:
         """See `Adjustable`: the next rung of memory.LADDER."""
-        less = lighter(self._vram)
+        less = lower_rung(self._vram)
         self._batch_sizes.clear()
         if less is None:
             return ""
         self._vram = less
         self.close()
-        return in_words(less, device_and_dtype(self._recipe.device)[0])
+        return describe_rung(less, device_and_dtype(self._recipe.device)[0])
 
     def close(self) -> None:
         """Drop the weights; `inpaint` would load them again."""
