@@ -29,7 +29,7 @@ def error(mesh: Mesh, points, eye_distance):
     return float(np.linalg.norm(mesh.points - points, axis=1).mean() / eye_distance)
 
 
-def turned(picture, degrees):
+def rotate_picture(picture, degrees):
     """The picture turned about its middle, and the map of its points."""
     size_wh = picture.shape[1], picture.shape[0]
     matrix = cv2.getRotationMatrix2D((size_wh[0] / 2, size_wh[1] / 2), degrees, 0.7)
@@ -92,7 +92,7 @@ def test_sample_faces_are_seen_with_their_parts_in_order(mesh, faces, name, coun
 
 @pytest.mark.parametrize("degrees", [-30, 30])
 def test_leaning_face_is_followed(mesh, hopper, degrees):
-    picture, matrix = turned(photo("hopper"), degrees)
+    picture, matrix = rotate_picture(photo("hopper"), degrees)
     expected = hopper.points @ matrix[:, :2].T + matrix[:, 2]
     (x0, y0), (x1, y1) = expected.min(axis=0), expected.max(axis=0)
     seen = mesh.find_mesh(picture, (x0, y0, x1, y1))
@@ -101,7 +101,7 @@ def test_leaning_face_is_followed(mesh, hopper, degrees):
 
 @pytest.mark.parametrize("degrees", [90, 180, -120])
 def test_face_with_known_eyes_may_stand_on_its_head(mesh, hopper, degrees):
-    picture, matrix = turned(photo("hopper"), degrees)
+    picture, matrix = rotate_picture(photo("hopper"), degrees)
     expected = hopper.points @ matrix[:, :2].T + matrix[:, 2]
     (x0, y0), (x1, y1) = expected.min(axis=0), expected.max(axis=0)
     eyes = tuple(tuple(matrix @ (*eye, 1)) for eye in hopper.eyes)

@@ -158,8 +158,8 @@ def test_whole_face_reaches_further_up_than_down_and_leans_with_the_face():
 
 
 def test_landmarks_all_in_one_place_count_as_upright():
-    heap = upright(right_eye=(50, 50), left_eye=(50, 50), mouth_center=(50, 50))
-    assert whole_face(heap) == pytest.approx(whole_face(upright()))
+    together = upright(right_eye=(50, 50), left_eye=(50, 50), mouth_center=(50, 50))
+    assert whole_face(together) == pytest.approx(whole_face(upright()))
 
 
 def test_file_that_is_not_there_or_no_model_is_named(tmp_path, hand_model):

@@ -98,10 +98,10 @@ def test_suppression_keeps_apart_what_it_keeps_and_ignores_the_order(found, limi
 @given(DETECTIONS, st.floats(0, 1))
 def test_detections_are_in_one_cluster_each(found, limit):
     gathered = cluster_detections(found, iou_above=limit)
-    assert in_order([one for heap in gathered for one in heap]) == in_order(found)
-    for heap in gathered:
-        assert heap == in_order(heap)
-        assert len({one.label for one in heap}) == 1
+    assert in_order([one for cluster in gathered for one in cluster]) == in_order(found)
+    for cluster in gathered:
+        assert cluster == in_order(cluster)
+        assert len({one.label for one in cluster}) == 1
 
 
 def test_mean_is_weighted_by_score_and_goes_by_the_first():

@@ -1,4 +1,4 @@
-"""A hub on this machine that answers as told, and the one file it has."""
+"""A hub on this machine that answers as a test wants, and the one file it has."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Hub:
     requests: list[tuple[str, str]] = field(default_factory=list)
     headers: list[Message] = field(default_factory=list)
 
-    def say(self, *replies: Reply, path: str = RESOLVE) -> None:
+    def set_replies(self, *replies: Reply, path: str = RESOLVE) -> None:
         self.replies[path] = list(replies)
 
     def next_reply(self, method: str, path: str, headers: Message) -> Reply:

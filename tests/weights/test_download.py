@@ -21,14 +21,14 @@ def fetch(hub, tmp_path):
 
 def test_requests_carry_no_token_and_say_little_of_the_machine(hub, fetch, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    hub.say(Reply(body=BODY))
+    hub.set_replies(Reply(body=BODY))
     fetch()
     assert [headers["Authorization"] for headers in hub.headers] == [None, None]
     assert not any("torch" in headers["User-Agent"] for headers in hub.headers)
 
 
 def test_progress_grows_up_to_the_whole_size(hub, fetch, capfd):
-    hub.say(Reply(body=LARGE))
+    hub.set_replies(Reply(body=LARGE))
     seen = []
     fetch(progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
@@ -39,29 +39,29 @@ def test_progress_grows_up_to_the_whole_size(hub, fetch, capfd):
 
 def test_redirect_to_where_the_bytes_are_is_followed(hub, fetch):
     linked = {"X-Linked-Etag": f'"{DIGEST}"', "X-Linked-Size": str(len(BODY))}
-    hub.say(Reply(302, headers={"Location": f"{hub.url}/cdn/blob", **linked}))
-    hub.say(Reply(body=BODY), path="/cdn/blob")
+    hub.set_replies(Reply(302, headers={"Location": f"{hub.url}/cdn/blob", **linked}))
+    hub.set_replies(Reply(body=BODY), path="/cdn/blob")
     assert fetch().read_bytes() == BODY
     assert hub.requests[-1] == ("GET", "/cdn/blob")
 
 
 @pytest.mark.usefixtures("no_waiting")
 def test_body_cut_short_is_resumed(hub, fetch):
-    hub.say(Reply(body=LARGE, sent=11 << 20), Reply(body=LARGE))
+    hub.set_replies(Reply(body=LARGE, sent=11 << 20), Reply(body=LARGE))
     assert fetch().read_bytes() == LARGE
     assert [headers["Range"] for headers in hub.headers] == [None, None, f"bytes={10 << 20}-"]
 
 
 @pytest.mark.usefixtures("no_waiting")
 def test_body_that_never_comes_whole_is_an_error_in_the_end(hub, fetch):
-    hub.say(Reply(body=BODY, sent=1000), Reply(body=BODY, sent=0))
+    hub.set_replies(Reply(body=BODY, sent=1000), Reply(body=BODY, sent=0))
     with pytest.raises(DownloadError, match=r"could not be fetched .*HF_ENDPOINT"):
         fetch()
 
 
 @pytest.mark.usefixtures("no_waiting")
 def test_overloaded_hub_is_asked_again(hub, fetch):
-    hub.say(Reply(500), Reply(503), Reply(body=BODY))
+    hub.set_replies(Reply(500), Reply(503), Reply(body=BODY))
     assert fetch().read_bytes() == BODY
 
 
@@ -77,7 +77,7 @@ def test_overloaded_hub_is_asked_again(hub, fetch):
     ],
 )
 def test_refusal_says_what_to_do(hub, fetch, status, advice):
-    hub.say(Reply(status))
+    hub.set_replies(Reply(status))
     with pytest.raises(DownloadError, match=f"answered with {status}") as caught:
         fetch()
     assert advice in caught.value.advice
@@ -86,7 +86,7 @@ def test_refusal_says_what_to_do(hub, fetch, status, advice):
 
 def test_server_that_is_no_hub_is_told(hub, fetch, monkeypatch):
     monkeypatch.setattr("tests.weights.local_hub.HUB_HEADERS", {})
-    hub.say(Reply(body=BODY))
+    hub.set_replies(Reply(body=BODY))
     with pytest.raises(DownloadError, match="X-Repo-Commit"):
         fetch()
 

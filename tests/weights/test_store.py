@@ -37,7 +37,7 @@ def place(store, body):
 
 
 def test_file_is_fetched_once_and_then_needs_no_hub(hub, make_store):
-    hub.say(Reply(body=BODY))
+    hub.set_replies(Reply(body=BODY))
     store = make_store()
     assert store.verify("toy").state == "missing"
     assert store.path("toy").read_bytes() == BODY
@@ -48,7 +48,7 @@ def test_file_is_fetched_once_and_then_needs_no_hub(hub, make_store):
 
 
 def test_failed_download_leaves_nothing(hub, make_store):
-    hub.say(Reply(404))
+    hub.set_replies(Reply(404))
     store = make_store()
     with pytest.raises(DownloadError, match="answered with 404"):
         store.pull("toy")
@@ -56,7 +56,7 @@ def test_failed_download_leaves_nothing(hub, make_store):
 
 
 def test_wrong_hash_names_both_and_keeps_nothing(hub, make_store):
-    hub.say(Reply(body=WRONG))
+    hub.set_replies(Reply(body=WRONG))
     store = make_store()
     with pytest.raises(MismatchError) as caught:
         store.pull("toy")
@@ -69,14 +69,14 @@ def test_wrong_hash_names_both_and_keeps_nothing(hub, make_store):
 
 
 def test_what_the_hub_declares_does_not_count(hub, make_store):
-    hub.say(Reply(body=WRONG, headers={"X-Linked-Etag": f'"{DIGEST}"'}))
+    hub.set_replies(Reply(body=WRONG, headers={"X-Linked-Etag": f'"{DIGEST}"'}))
     with pytest.raises(MismatchError, match=f"expected {DIGEST}"):
         make_store().pull("toy")
 
 
 @pytest.mark.parametrize("body", [b"<html>please log in</html>", BODY + b"more"])
 def test_wrong_length_is_refused(hub, make_store, body):
-    hub.say(Reply(body=body))
+    hub.set_replies(Reply(body=body))
     store = make_store()
     with pytest.raises(MismatchError, match=f"{len(body)} bytes, expected {len(BODY)}"):
         store.pull("toy")
@@ -110,7 +110,7 @@ def test_wrong_file_put_there_by_hand_is_refused_and_left_alone(hub, make_store)
 
 
 def test_pull_replaces_a_corrupt_copy_and_verify_notices_it_first(hub, make_store):
-    hub.say(Reply(body=BODY))
+    hub.set_replies(Reply(body=BODY))
     store = make_store()
     place(store, BODY[:-1])
     assert store.verify("toy").state == "corrupt"
@@ -119,7 +119,7 @@ def test_pull_replaces_a_corrupt_copy_and_verify_notices_it_first(hub, make_stor
 
 
 def test_two_at_once_download_the_file_once(hub, make_store):
-    hub.say(Reply(body=BODY))
+    hub.set_replies(Reply(body=BODY))
     with ThreadPoolExecutor(2) as pool:
         pulls = [pool.submit(make_store().pull, "toy") for _ in range(2)]
         assert [pull.result().read_bytes() == BODY for pull in pulls] == [True, True]
@@ -143,7 +143,7 @@ def test_killed_halfway_nothing_is_under_the_name(hub, make_store):
         half_sent.set()
         killed.wait(30)
 
-    hub.say(Reply(body=BODY, halfway=wait_for_kill), Reply(body=BODY))
+    hub.set_replies(Reply(body=BODY, halfway=wait_for_kill), Reply(body=BODY))
     store = make_store()
     command = [sys.executable, "-c", CHILD, str(store.cache_dir), hub.url]
     with subprocess.Popen(command, cwd=ROOT) as child:

@@ -52,7 +52,7 @@ def layer(kind, **attributes):
 
 
 @pytest.mark.parametrize(
-    ("name", "changed", "said"),
+    ("name", "changed", "message"),
     [
         ("model.0", {"forward": layer("fuse")}, "function for 'forward'"),
         ("model.0", {"forward": Layer}, "function for 'forward'"),
@@ -64,12 +64,12 @@ def layer(kind, **attributes):
         ("model.0", {"f": layer("int")}, "another f"),
     ],
 )
-def test_layer_that_would_work_differently_is_refused(yolo_kinds, name, changed, said):
+def test_layer_that_would_work_differently_is_refused(yolo_kinds, name, changed, message):
     checkpoint = read_checkpoint(yolo_kinds / "yolov8n.pt")
     saved = checkpoint.layers[name]
     other = layer(saved.kind, **{**dict(saved.items()), **changed})
     build_model(checkpoint)
-    with pytest.raises(DetectorError, match=said):
+    with pytest.raises(DetectorError, match=message):
         build_model(replace(checkpoint, layers={**checkpoint.layers, name: other}))
 
 
@@ -127,7 +127,7 @@ def changed(checkpoint, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"activation": "open('x', 'w')"}, "the activation"),
         ({"activation": "nn.SiLU() if open('x', 'w') else 0"}, "the activation"),
@@ -150,8 +150,8 @@ def changed(checkpoint, **changes):
         ({"channels": 4}, "other than 3 channels"),
     ],
 )
-def test_configuration_that_no_yolo_has_is_refused(checkpoint, changes, said):
-    with pytest.raises(DetectorError, match=said):
+def test_configuration_that_no_yolo_has_is_refused(checkpoint, changes, message):
+    with pytest.raises(DetectorError, match=message):
         check_config(changed(checkpoint, **changes).config)
 
 

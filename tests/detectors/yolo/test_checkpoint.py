@@ -231,7 +231,7 @@ def archive_of(path, *, members=(("archive/data.pkl", b"\x80\x02}."),), compress
 
 
 @pytest.mark.parametrize(
-    ("members", "compressed", "said"),
+    ("members", "compressed", "message"),
     [
         ((("archive/data.pkl", bytes(50_000_000)),), True, "it is compressed"),
         ((("archive/data.pkl", bytes(5_000_000)),), False, "its pickle has 5000000 bytes"),
@@ -240,9 +240,9 @@ def archive_of(path, *, members=(("archive/data.pkl", b"\x80\x02}."),), compress
         ((("a/other", b""),), False, "not one checkpoint"),
     ],
 )
-def test_archive_that_torch_does_not_write_is_refused(tmp_path, members, compressed, said):
+def test_archive_that_torch_does_not_write_is_refused(tmp_path, members, compressed, message):
     path = archive_of(tmp_path / "m.pt", members=members, compressed=compressed)
-    with pytest.raises(DetectorError, match=said):
+    with pytest.raises(DetectorError, match=message):
         read_checkpoint(path)
 
 

@@ -9,7 +9,7 @@ from detectors.errors import DetectorError
 from detectors.yolo.onnx_export import OnnxHeader, read_header
 
 
-def write_model(path, **said):
+def write_model(path, **metadata):
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -22,7 +22,7 @@ def write_model(path, **said):
         [helper.make_node("Mul", ["images", "one"], ["output"])], "same", ends[:1], ends[1:], [one]
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, said)
+    helper.set_model_props(model, metadata)
     onnx.save(model, str(path))
     return path
 
@@ -35,11 +35,12 @@ def test_export_tells_its_task_and_what_it_takes(shape_models):
 
 
 @pytest.mark.parametrize(
-    "said", [{}, {"task": "detect"}, {"task": "detect", "names": "face"}, {"names": "{0: 'face'}"}]
+    "metadata",
+    [{}, {"task": "detect"}, {"task": "detect", "names": "face"}, {"names": "{0: 'face'}"}],
 )
-def test_file_of_another_maker_is_refused_with_the_way_to_export(tmp_path, said):
+def test_file_of_another_maker_is_refused_with_the_way_to_export(tmp_path, metadata):
     with pytest.raises(DetectorError, match=r"does not say what it detects.*yolo export"):
-        read_header(write_model(tmp_path / "other.onnx", **said))
+        read_header(write_model(tmp_path / "other.onnx", **metadata))
 
 
 def test_complete_header_is_read(tmp_path):
