@@ -84,9 +84,9 @@ def encode(picture: Picture, kind: str, *, extra_text: Sequence[tuple[str, str]]
     A grey picture stays grey if its pixels still are, a black and white one likewise; a palette
     stays one while 256 colours say it all, and becomes RGB or RGBA else. 16 bits a channel stay so
     in PNG and TIFF; see `sixteen_bit.carried_over`. PNG replaces a text whose key `extra_text`
-    repeats and appends the others. The other formats put "parameters" in the EXIF user comment and other
-    texts, as "key: value" lines, in the EXIF description; BMP holds no text. Raises ValueError for
-    what the format cannot hold, or one of decode.PILLOW_ERRORS.
+    repeats and appends the others. The other formats put "parameters" in the EXIF user comment and
+    other texts, as "key: value" lines, in the EXIF description; BMP holds no text. Raises
+    ValueError for what the format cannot hold, or one of decode.PILLOW_ERRORS.
     """
     source = _with_texts(picture.source, kind, extra_text)
     if source.deep is not None and kind in ("PNG", "TIFF"):
