@@ -54,7 +54,7 @@ def lower_rung(vram: Vram) -> Vram | None:
 
 def describe_rung(vram: Vram, device: str) -> str:
     """What low or min means on this device, for people."""
-    if _is_cpu(device):
+    if is_cpu(device):
         return f"from now on the VAE takes pictures one by one, large ones in tiles (--vram {vram})"
     return _RUNGS_ON_GPU[vram]
 
@@ -92,7 +92,7 @@ def free_memory() -> None:
 def _place_parts(pipe: Any, vram: Vram, device: str) -> None:
     if vram != "auto":
         _slice_vae(pipe.vae, vram)
-    if vram == "auto" or _is_cpu(device):
+    if vram == "auto" or is_cpu(device):
         pipe.to(device)
     elif vram == "low":
         pipe.enable_model_cpu_offload(device=device)
@@ -100,7 +100,8 @@ def _place_parts(pipe: Any, vram: Vram, device: str) -> None:
         pipe.enable_sequential_cpu_offload(device=device)
 
 
-def _is_cpu(device: str) -> bool:
+def is_cpu(device: str) -> bool:
+    """Whether a device, by torch's name of it, is the CPU."""
     return device.split(":")[0] == "cpu"
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import accelerate
 import pytest
+import torch
 
+from autofix.engines import memory
 from tests.engines import tiny
 
 
@@ -49,3 +52,15 @@ class _Folders(dict):
 def folders(tmp_path_factory):
     """Diffusers folders of tiny models by kind, to be read only; see BUILDERS."""
     return _Folders(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def offloading(monkeypatch):
+    """The CPU as if it were a device that parts of a model are moved to and from."""
+    offload = accelerate.cpu_offload
+    monkeypatch.setattr(memory, "is_cpu", lambda device: False)
+    monkeypatch.setattr(
+        accelerate,
+        "cpu_offload",
+        lambda model, device, **more: offload(model, torch.device("cpu"), **more),
+    )

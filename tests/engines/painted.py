@@ -31,3 +31,12 @@ def paint(engine, *prompts, **settings):
 def far(pixels, others):
     """Whether any level differs by more than one."""
     return np.abs(pixels - others).max() * 255 > 1
+
+
+def inpaint_once(folder, batch, **settings):
+    """The patches of a batch by an engine of three steps, closed afterwards, and its pipeline."""
+    engine = engine_of(folder, **settings)
+    try:
+        return engine.inpaint(batch, recipe_of(**{"steps": 3, **settings})), engine.load().pipe
+    finally:
+        engine.close()

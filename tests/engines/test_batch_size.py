@@ -9,7 +9,7 @@ from tests.pipeline.fakes import Painter
 
 
 class Timed(Painter):
-    """Takes the seconds that are said for a batch of so many, or fails as is said."""
+    """Takes the given seconds for a batch of each size, or raises the given error."""
 
     def __init__(self, **seconds):
         super().__init__()
@@ -43,7 +43,7 @@ def test_the_largest_batch_that_is_worth_it(seconds, best):
     assert fastest_batch(engine, (64, 64), Recipe(), now=lambda: engine.clock) == best
 
 
-def test_it_tries_the_working_size_that_is_asked_for():
+def test_batches_of_the_given_working_size_are_measured():
     engine = Painter()
     fastest_batch(engine, (96, 64), Recipe(), now=itertools.count().__next__)
     assert {crop.window.size_wh for batch in engine.batches for crop in batch} == {(96, 64)}

@@ -69,7 +69,6 @@ def test_a_healthy_engine_is_asked_once(caplog):
 
 @pytest.mark.parametrize("values", [np.nan, np.inf, 0])
 def test_one_broken_region_of_four_is_painted_again_and_the_others_are_not(values, caplog):
-    """Every tool drops the face, or pastes a black box."""
     engine, batch = Sick({2}, values=values), crops(4)
     answers = Resilient(engine).inpaint_each(batch, SETTINGS)
     assert same(answers, batch) == [True] * 4
@@ -91,7 +90,7 @@ def test_the_precision_that_was_needed_stays_and_is_said_once(caplog):
     assert said.endswith("from now on everything computes in float32")
 
 
-def test_what_no_precision_mends_fails_alone_and_is_not_tried_for_ever(caplog):
+def test_a_region_that_no_precision_mends_fails_alone_and_retries_end(caplog):
     engine, batch = Sick({1}, cure="nothing"), crops(4)
     resilient = Resilient(engine)
     for _ in range(FAILURES_TO_GIVE_UP + 2):
@@ -185,7 +184,7 @@ def test_out_of_memory_with_one_crop_steps_down_and_starts_large_again(caplog):
     ]
 
 
-def test_only_where_no_rung_is_left_does_a_region_fail():
+def test_a_region_fails_only_where_no_rung_is_left():
     engine = Small(0)
     answers = Resilient(engine).inpaint_each(crops(2), SETTINGS)
     assert [str(answer) for answer in answers] == [
@@ -194,7 +193,7 @@ def test_only_where_no_rung_is_left_does_a_region_fail():
     assert sizes(engine) == [2, 1, 1]
 
 
-def test_nothing_holds_what_a_failed_batch_took_of_the_memory():
+def test_the_memory_of_a_failed_batch_is_free_before_the_retry():
     held = []
 
     class Greedy(Painter):

@@ -28,12 +28,15 @@ import original_layout
 WIDTH = 16
 """Width of a text embedding: one head, as one of 64 would be."""
 
+WIDTH_2 = 24
+"""Of SDXL's second text encoder, by which diffusers tells it from the first."""
 
-def _encoder(kind, act: str):
+
+def _encoder(kind, act: str, width: int = WIDTH):
     return kind(
         CLIPTextConfig(
-            hidden_size=WIDTH,
-            projection_dim=WIDTH,
+            hidden_size=width,
+            projection_dim=width,
             intermediate_size=20,
             num_attention_heads=1,
             num_hidden_layers=2,
@@ -78,16 +81,16 @@ def pipeline(family: str, *, channels: int = 4, prediction: str = "epsilon"):
             **parts,
             unet=_unet(
                 channels,
-                2 * WIDTH,
+                WIDTH + WIDTH_2,
                 [1, 1],
                 transformer_layers_per_block=(1, 2),
                 use_linear_projection=True,
                 addition_embed_type="text_time",
                 addition_time_embed_dim=8,
-                projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+                projection_class_embeddings_input_dim=6 * 8 + WIDTH_2,
             ),
             text_encoder=_encoder(CLIPTextModel, "quick_gelu"),
-            text_encoder_2=_encoder(CLIPTextModelWithProjection, "gelu"),
+            text_encoder_2=_encoder(CLIPTextModelWithProjection, "gelu", WIDTH_2),
             tokenizer_2=tokenizer(pad="!"),
         )
     if family == "sd2":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.build import detection, picture
-from tests.engines.restoration.test_upscaler import esrgan
+from tests.engines.upscaler_files import esrgan
 from tests.pipeline.fakes import Boxes, Painter, pipeline
 
 APART = ((10, 10, 30, 34), (100, 20, 124, 44), (160, 90, 190, 120))

@@ -80,15 +80,16 @@ class RestorationEngine:
         )
         self._device, dtype = device_and_dtype(recipe.device)
         self._dtype = "bfloat16" if "bfloat16" in str(dtype) else "float32"
-        self._model: Any = None
+        self.network: Any = None
+        """The loaded torch module; None before the first inpaint and after closing."""
 
     def check(self, recipe: Recipe) -> None:
         """See `Engine.check`: every setting is obeyed or has no effect."""
 
     def inpaint(self, crops: Sequence[Crop], recipe: Recipe) -> list[Patch]:
         """See `Engine.inpaint`. Raises ModelError where the weights cannot be loaded."""
-        if self._model is None:
-            self._model = self._open_model()
+        if self.network is None:
+            self.network = self._load_network()
         restored = self._restore_batch(np.stack([align_face(crop) for crop in crops]), recipe)
         return [
             Patch(
@@ -102,9 +103,9 @@ class RestorationEngine:
 
     def close(self) -> None:
         """Drop the weights; a later inpaint would load them again."""
-        self._model = None
+        self.network = None
 
-    def _open_model(self) -> Any:
+    def _load_network(self) -> Any:
         import torch
 
         opened = open_model_file(
@@ -131,7 +132,7 @@ class RestorationEngine:
         try:
             with torch.inference_mode():
                 given = batch.to(self._device, getattr(torch, self._dtype))
-                answer = self._model(given, **arguments)[0].float().cpu()
+                answer = self.network(given, **arguments)[0].float().cpu()
         except (RuntimeError, ValueError) as error:
             raise EngineError(
                 f"the model failed: {(str(error) or repr(error)).splitlines()[0]}",

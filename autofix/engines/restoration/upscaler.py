@@ -30,7 +30,8 @@ class Upscaler:
         check_kind(path, trust_pickle=trust_pickle)
         self.path = path
         self.device = device
-        self._model: Any = None
+        self.model: Any = None
+        """The loaded model, by spandrel; None before the first call, and once closed."""
 
     def __call__(self, pixels: Pixels, size_wh: tuple[int, int]) -> Pixels:
         """The pixels scaled by the model's own factor, then by Lanczos to width and height.
@@ -39,12 +40,12 @@ class Upscaler:
         """
         import torch
 
-        if self._model is None:
-            self._model = _load_model(self.path, self.device)
+        if self.model is None:
+            self.model = _load_model(self.path, self.device)
         batch = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
         try:
             with torch.inference_mode():
-                values = self._model(batch.to(self._model.device, self._model.dtype))
+                values = self.model(batch.to(self.model.device, self.model.dtype))
                 large = (values[0].permute(1, 2, 0).float() * 255).round().clamp(0, 255)
                 large = large.to("cpu", torch.uint8).numpy()
         except RuntimeError as error:
@@ -56,7 +57,7 @@ class Upscaler:
 
     def close(self) -> None:
         """Drop the weights; a later call would load them again."""
-        self._model = None
+        self.model = None
 
 
 def _load_model(path: Path, device: str) -> Any:

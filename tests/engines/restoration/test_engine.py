@@ -7,26 +7,25 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from spandrel import Architecture, ArchRegistry, ArchSupport, ImageModelDescriptor
 from spandrel.architectures import GFPGAN
 from spandrel.architectures.RestoreFormer import RestoreFormer
 
-from autofix.engines.restoration.align import SIDE, TEMPLATE, align_face, paste_face, to_template
+from autofix.engines.restoration.align import TEMPLATE
 from autofix.engines.restoration.engine import RestorationEngine, is_restoration
 from autofix.errors import EngineError, ModelError
 from autofix.settings.recipe import Recipe
 from autofix.values import Picture
 from detectors.detection import Detection
-from tests.build import crop, detection, region, smooth
+from tests.build import smooth
 from tests.detectors.photos import photo
-from tests.engines.restoration.test_upscaler import esrgan
+from tests.engines.restored_faces import HOPPER_EYES, as_values, face, hopper
+from tests.engines.upscaler_files import esrgan
 from tests.pipeline.fakes import pipeline
 
 CPU = Recipe(device={"name": "cpu"})
 TRUSTING = Recipe(device={"name": "cpu"}, model={"trust_pickle": True})
-HOPPER_EYES = {"right_eye": (221, 190), "left_eye": (305, 189), "mouth_center": (271, 279)}
 CODEFORMER = ("position_emb", "idx_pred_layer.1.weight", "quantize.embedding.weight")
 
 
@@ -61,23 +60,10 @@ def narrow(monkeypatch):
     monkeypatch.setattr(GFPGAN, "GFPGAN", made)
 
 
-def face(pixels, box, landmarks=HOPPER_EYES, *, window=None, size=SIDE, degrees=0.0):
-    """A crop of a face, with its landmarks where the detector would have found them."""
-    spots = tuple((name, spot) for name, spot in landmarks.items())
-    found = detection(box, landmarks=spots)
-    one = region(box, seed=7, strength=1.0)
-    object.__setattr__(one, "detection", found)
-    return crop(Picture(pixels), one, window or box, (size, size), degrees=degrees)
-
-
-def hopper(**more):
-    return face(photo("hopper"), (162, 118, 368, 352), window=(115, 85, 415, 385), **more)
-
-
 def with_network(path, network, settings=CPU):
     """An engine whose loaded network is a stand-in."""
     engine = RestorationEngine(path, settings)
-    engine._model = network
+    engine.network = network
     return engine
 
 
@@ -87,11 +73,7 @@ def painted(engine, *crops, **settings):
     ]
 
 
-def as_values(crop):
-    return crop.pixels.astype(np.float32) / 255
-
-
-def test_it_is_known_by_the_names_of_its_weights(restoreformer, gfpgan, tmp_path):
+def test_networks_are_known_by_the_names_of_their_weights(restoreformer, gfpgan, tmp_path):
     state = torch.load(gfpgan)["params_ema"]
     old, wrapped = tmp_path / "old.pth", tmp_path / "wrapped.pth"
     torch.save({"params_ema": state}, old, _use_new_zipfile_serialization=False)
@@ -100,7 +82,7 @@ def test_it_is_known_by_the_names_of_its_weights(restoreformer, gfpgan, tmp_path
         assert is_restoration(path), path
 
 
-def test_other_files_are_not_taken_for_it(tmp_path, restoreformer):
+def test_other_files_are_not_taken_for_networks(tmp_path, restoreformer):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(restoreformer.read_bytes()[:200])
     renamed = tmp_path / "model.bin"
@@ -116,7 +98,7 @@ def test_other_files_are_not_taken_for_it(tmp_path, restoreformer):
             RestorationEngine(path, TRUSTING)
 
 
-def test_looking_at_a_pickle_runs_nothing_and_loading_it_does_not_either(tmp_path):
+def test_a_pickle_runs_no_code_when_it_is_inspected_or_loaded(tmp_path):
     class Harm:
         def __reduce__(self):
             return (open, (str(tmp_path / "harm"), "w"))
@@ -134,7 +116,7 @@ def test_looking_at_a_pickle_runs_nothing_and_loading_it_does_not_either(tmp_pat
     assert not (tmp_path / "harm").exists()
 
 
-def test_its_facts(restoreformer, gfpgan):
+def test_the_model_info_of_a_network(restoreformer, gfpgan):
     info = RestorationEngine(restoreformer, CPU).info
     assert (info.name, info.size.native, info.tuned) == ("rf", 512, ((0.0, 1.0),))
     assert info.family == "face restoration (RestoreFormer)"
@@ -146,7 +128,7 @@ def test_its_facts(restoreformer, gfpgan):
     assert info.identity == RestorationEngine(restoreformer, CPU).info.identity
 
 
-def test_restoreformer_repaints_alike_alone_in_a_batch_and_after_closing(restoreformer):
+def test_restoreformer_inpaints_alike_alone_in_a_batch_and_after_closing(restoreformer):
     engine = RestorationEngine(restoreformer, CPU)
     crops = [hopper(), hopper(size=256)]
     first, second = painted(engine, *crops)
@@ -158,7 +140,7 @@ def test_restoreformer_repaints_alike_alone_in_a_batch_and_after_closing(restore
     assert np.abs(alone - first).max() < 1 / 255
 
 
-def test_gfpgan_repaints_with_the_noise_of_its_file(gfpgan, narrow):
+def test_gfpgan_inpaints_with_the_noise_of_its_file(gfpgan, narrow):
     engine = RestorationEngine(gfpgan, TRUSTING)
     torch.manual_seed(1)
     first = painted(engine, hopper(), hopper())
@@ -234,48 +216,8 @@ def test_a_network_sees_values_from_minus_one_to_one(restoreformer):
     assert np.abs(values - as_values(plain)).max() < 1e-5
 
 
-@pytest.mark.parametrize("degrees", [0, 20, -35])
-@pytest.mark.parametrize("size", [256, 512, 1024])
-def test_eyes_and_mouth_come_to_their_places_in_the_template(degrees, size):
-    turn = 0.55 * np.exp(1j * np.radians(16))
-    places = {name: turn * complex(*spot) + (210 + 110j) for name, spot in TEMPLATE.items()}
-    spots = {name: (place.real, place.imag) for name, place in places.items()}
-    y, x = np.mgrid[0:600, 0:600] + 0.5
-    pixels = np.zeros((600, 600, 3), np.uint8)
-    for channel, (sx, sy) in enumerate(spots.values()):
-        pixels[..., channel] = 255 * np.exp(-((x - sx) ** 2 + (y - sy) ** 2) / 50)
-    seen = align_face(face(pixels, (150, 150, 450, 450), spots, size=size, degrees=degrees))
-    ty, tx = np.mgrid[0:SIDE, 0:SIDE]
-    for one, place in zip(np.moveaxis(seen, -1, 0), TEMPLATE.values(), strict=True):
-        spot = np.where(one > 0.2, one, 0)
-        where = np.average(tx, weights=spot), np.average(ty, weights=spot)
-        assert where == pytest.approx(place, abs=0.5)
-
-
-def test_without_landmarks_the_crop_is_taken_as_it_is():
-    plain = hopper(landmarks={})
-    assert to_template(plain) is None
-    assert np.array_equal(align_face(plain), as_values(plain))
-    large = hopper(landmarks={}, size=1024)
-    small = np.asarray(Image.fromarray(large.pixels).resize((512, 512), Image.Resampling.BOX))
-    assert np.abs(align_face(large) - small / 255).max() < 0.01
-    assert paste_face(align_face(large), large, 1.0).shape == (1024, 1024, 3)
-
-
-@pytest.mark.parametrize(
-    "spots",
-    [
-        {"right_eye": (200, 200), "left_eye": (300, 200)},
-        dict.fromkeys(TEMPLATE, (200, 200)),
-        {"right_eye": (200, 200), "left_eye": (200.1, 200), "mouth_center": (200, 200.1)},
-    ],
-)
-def test_landmarks_that_make_no_sense_are_not_followed(spots):
-    assert to_template(hopper(landmarks=spots)) is None
-
-
 @pytest.mark.parametrize("size", [384, 512, 1024])
-def test_what_a_network_leaves_alone_stays(restoreformer, size):
+def test_a_face_that_a_network_leaves_alone_stays(restoreformer, size):
     """There and back costs little: the crop is smooth at the template's scale."""
     one = hopper(size=size)
     (values,) = painted(with_network(restoreformer, lambda x: (x,)), one)
@@ -284,7 +226,7 @@ def test_what_a_network_leaves_alone_stays(restoreformer, size):
     assert np.percentile(difference, 99) < 0.06
 
 
-def test_only_the_aligned_square_is_repainted_and_fades_at_its_rim(restoreformer):
+def test_the_aligned_square_alone_is_inpainted_and_fades_at_its_rim(restoreformer):
     small = {name: (150 + x / 4, 150 + y / 4) for name, (x, y) in TEMPLATE.items()}
     one = face(smooth(400, 400).pixels, (150, 150, 278, 278), small, window=(0, 0, 400, 400))
     white = with_network(restoreformer, lambda x: (torch.ones_like(x),))

@@ -13,28 +13,9 @@ from autofix.errors import EngineError, ModelError
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
 from tests.build import smooth
+from tests.engines.upscaler_files import esrgan
 
 SEEN = smooth(20, 12).pixels
-
-
-def esrgan(path, *, repeat=True, channels=3, scale=4):
-    """An RRDBNet with 4 filters and 2 blocks: 1/1000 of a real one."""
-    from spandrel.architectures.ESRGAN import ESRGAN
-
-    torch.manual_seed(0)
-    model = ESRGAN(in_nc=channels, out_nc=channels, num_filters=4, num_blocks=2, scale=scale)
-    state = model.state_dict()
-    if repeat:
-        for name, values in state.items():
-            values.zero_()
-            if values.dim() == 4 and "sub" not in name:
-                for channel in range(min(channels, 3)):
-                    values[channel, channel, 1, 1] = 1
-    if path.suffix == ".pth":
-        torch.save(state, path)
-    else:
-        save_file(state, path)
-    return path
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -60,7 +41,6 @@ def test_random_weights_change_the_pixels_and_are_the_same_each_time(tmp_path):
 
 
 def test_a_pickle_is_refused_unless_its_maker_is_trusted(tmp_path):
-    """Pickles were loaded unguarded."""
     path = esrgan(tmp_path / "m.pth")
     with pytest.raises(ModelError, match=r"'m\.pth' is a pickle.*--trust-pickle"):
         Upscaler(path)
@@ -111,27 +91,27 @@ def test_a_failing_model_is_an_engine_error(tmp_path, monkeypatch):
     def full(image):
         raise RuntimeError("out of memory\nand much more")
 
-    monkeypatch.setattr(type(upscaler._model), "__call__", lambda self, image: full(image))
+    monkeypatch.setattr(type(upscaler.model), "__call__", lambda self, image: full(image))
     with pytest.raises(EngineError, match=r"failed: out of memory: use --upscaler lanczos"):
         upscaler(SEEN, (40, 24))
 
 
-def test_without_spandrel_it_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_spandrel_is_named_with_what_to_install(tmp_path, monkeypatch):
     upscaler = Upscaler(esrgan(tmp_path / "m.safetensors"))
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(ModelError, match=r"pip install 'autofix\[upscale\]'"):
         upscaler(SEEN, (40, 24))
 
 
-def test_off_the_cpu_it_runs_in_half_precision(tmp_path):
+def test_an_upscaler_off_the_cpu_runs_in_half_precision(tmp_path):
     """cpu:0 is the one device that is not called cpu and is always there."""
     upscaler = Upscaler(esrgan(tmp_path / "m.safetensors"), device="cpu:0")
     given = upscaler(SEEN, (80, 48)).astype(int)
-    assert upscaler._model.dtype == torch.float16
+    assert upscaler.model.dtype == torch.float16
     assert np.abs(given - SEEN.repeat(4, axis=0).repeat(4, axis=1)).max() <= 1
 
 
-def test_the_toolbox_opens_it_once_and_closes_it(tmp_path):
+def test_the_toolbox_opens_an_upscaler_once_and_closes_it(tmp_path):
     path = esrgan(tmp_path / "m.pth")
     recipe = Recipe().override({"crop.upscaler": str(path), "device.name": "cpu"})
     with (
@@ -145,4 +125,4 @@ def test_the_toolbox_opens_it_once_and_closes_it(tmp_path):
             upscaler(SEEN, (40, 24))
         with toolbox.upscaler() as again:
             assert again is upscaler
-    assert upscaler._model is None
+    assert upscaler.model is None
