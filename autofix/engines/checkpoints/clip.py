@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from autofix.engines.checkpoints.configs_from_shapes import clip_config
@@ -16,21 +16,6 @@ from autofix.engines.checkpoints.weight_file import Header
 from autofix.errors import ModelError
 
 CONFIGS = Path(__file__).parent / "configs"
-
-UNUSED_LAYER = 23
-"""Number of OpenCLIP ViT-H's last layer: SD 2.x was trained on the output of the one before."""
-
-_OPEN_CLIP = (
-    (r"^positional_embedding$", "embeddings.position_embedding.weight"),
-    (r"^token_embedding\.", "embeddings.token_embedding."),
-    (r"^ln_final\.", "final_layer_norm."),
-    (r"^transformer\.resblocks\.(\d+)\.", r"encoder.layers.\1."),
-    (r"\.ln_([12])\.", r".layer_norm\1."),
-    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
-    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
-    (r"\.attn\.out_proj\.", ".self_attn.out_proj."),
-)
-"""OpenCLIP's names -> those of transformers, but for queries, keys and values in one tensor."""
 
 
 def tokenizer(*, pad: str | None = None) -> Any:
@@ -76,12 +61,7 @@ def text_encoder(
     """
     import transformers
 
-    own = {
-        key.removeprefix(prefix): tensor
-        for key, tensor in tensors.items()
-        if key.startswith(prefix)
-    }
-    own = _from_open_clip(own) if open_clip else _from_clip(own)
+    own = (_from_open_clip if open_clip else _from_clip)(tensors, prefix)
     projection = own.get("text_projection.weight")
     shapes = Header({key: tuple(tensor.shape) for key, tensor in own.items()}, {})
     derived = clip_config(shapes, () if projection is None else tuple(projection.shape))
@@ -104,34 +84,24 @@ def text_encoder(
     return model.eval()
 
 
-def _from_clip(own: Mapping[str, Any]) -> dict[str, Any]:
+def _from_clip(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """OpenAI's CLIP under the names of transformers: some old merges lack "text_model."."""
-    return {
-        name: tensor
-        for key, tensor in own.items()
-        if not (name := key.removeprefix("text_model.")).endswith("position_ids")
-        and not name.startswith("text_projection")
+    named = {
+        key.removeprefix(prefix).removeprefix("text_model."): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(prefix) and not key.endswith("position_ids")
     }
+    return {key: tensor for key, tensor in named.items() if not key.startswith("text_projection")}
 
 
-def _from_open_clip(own: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenCLIP's tensors under the names of transformers; queries, keys and values split."""
-    named: dict[str, Any] = {}
-    last = f"transformer.resblocks.{UNUSED_LAYER}."
-    is_vit_h = any(key.startswith(last) for key in own) and not any(
-        key.startswith(f"transformer.resblocks.{UNUSED_LAYER + 1}.") for key in own
-    )
-    for key, tensor in own.items():
-        if key == "logit_scale" or (is_vit_h and key.startswith((last, "text_projection"))):
-            continue
-        if key == "text_projection":
-            named["text_projection.weight"] = tensor.T.contiguous()
-            continue
-        for pattern, name in _OPEN_CLIP:
-            key = re.sub(pattern, name, key)
-        if packed := re.fullmatch(r"(.+)\.attn\.in_proj_(weight|bias)", key):
-            for part, third in zip("qkv", tensor.chunk(3), strict=True):
-                named[f"{packed[1]}.self_attn.{part}_proj.{packed[2]}"] = third
-        else:
-            named[key] = tensor
-    return named
+def _from_open_clip(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """OpenCLIP's tensors under the names of transformers; queries, keys and values split.
+
+    Without ViT-H's last layer: SD 2.x was trained on the output of the one before.
+    """
+    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+
+    width = tensors[f"{prefix}token_embedding.weight"].shape[1]
+    model = SimpleNamespace(config=SimpleNamespace(hidden_size=width))
+    named = convert_open_clip_checkpoint(model, tensors, prefix)
+    return {key.removeprefix("text_model."): tensor for key, tensor in named.items()}
