@@ -9,6 +9,8 @@ import torch
 from autofix.engines.devices import changes_dtype, compile_denoiser, device_and_dtype, speed_up
 from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.engines.resilient import Resilient
+from autofix.errors import ModelError
+from autofix.settings.model_sections import Device
 from autofix.settings.recipe import Recipe
 from tests.engines.face_crops import crops
 from tests.engines.painted import inpaint_once
@@ -180,3 +182,8 @@ def test_an_offloaded_model_is_not_compiled(folders, offloading, compiling, capl
     inpaint_once(folders["sd"], crops(1), vram="low", compile=True)
     assert compiling.batches == []
     assert "needs all of the model on the device" in caplog.text
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(ModelError, match="no device 'gpu'"):
+        device_and_dtype(Device(name="gpu"))

@@ -8,7 +8,6 @@ from safetensors.torch import load_file, save_file
 
 from autofix.engines.checkpoints.load import load_checkpoint
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.engines.model_info import identity
 from autofix.errors import ModelError
 from autofix.settings.recipe import Recipe
 from tests.engines import tiny_files
@@ -208,26 +207,6 @@ def _full():
     made = Payload()
     made.x = 1
     return made
-
-
-def test_model_info_is_there_before_weights_are_loaded(files):
-    info = DiffusionEngine(files["sd2"], Recipe()).info
-    assert (info.name, info.family, info.prediction) == (
-        "sd2", "Stable Diffusion 2.x", "v_prediction",
-    )  # fmt: skip
-    assert (info.size.native, info.scale, info.cfg, info.steps) == (768, 8, 7.0, 28)
-    assert info.sampler == "DPM++ 2M Karras"
-
-
-def test_the_identity_of_a_file_changes_with_weights_in_its_middle(files, tmp_path):
-    data = bytearray(files["sdxl"].read_bytes())
-    copy = tmp_path / "under another name.safetensors"
-    copy.write_bytes(data)
-    assert identity(copy) == identity(files["sdxl"])
-    middle = len(data) // 2
-    data[middle : middle + 1_500_000] = bytes(1_500_000)
-    copy.write_bytes(data)
-    assert identity(copy) != identity(files["sdxl"])
 
 
 def test_a_file_and_a_folder_of_the_same_weights_paint_the_same(files, tmp_path):

@@ -1,21 +1,15 @@
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from autofix.engines.devices import device_and_dtype
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.engines.diffusion.inputs import fill_masked, latent_mask, pipeline_inputs
-from autofix.engines.model_info import identity, read_folder_info
 from autofix.errors import EngineError, ModelError, RecipeError
-from autofix.settings.model_sections import Device
 from autofix.settings.recipe import Recipe
-from autofix.settings.region_sections import PADDING
 from autofix.settings.sampler_names import SAMPLERS
-from autofix.settings.units import Share
 from autofix.values import Patch
 from tests.engines import tiny
 from tests.engines.face_crops import crops, feathered
@@ -98,57 +92,6 @@ def test_every_sampler_runs(folders, name):
     assert np.isfinite(patches[0].pixels).all()
 
 
-def test_facts_are_read_without_loading_weights(folders):
-    facts = read_folder_info(folders["sd"])
-    assert (facts.name, facts.size.native, facts.size.multiple) == ("sd", 64, 16)
-    assert (facts.tuned, facts.steps, facts.sampler) == (((0.0, 0.4),), 28, "DPM++ 2M Karras")
-    assert facts.reads_prompt
-    assert facts.paints("anything")
-    own = read_folder_info(folders["promptless"])
-    assert (own.name, own.size.native, own.steps, own.tuned) == ("tiny", 64, 6, ((0.0, 0.5),))
-    assert not own.reads_prompt
-    assert own.paints("anime_Face")
-    assert not own.paints("hand")
-    assert facts.padding == PADDING
-
-
-@pytest.mark.parametrize(("said", "advice"), [('"wide"', "pixels (4) or a share"), ("-1", "0 or")])
-def test_a_padding_that_is_none_is_refused_with_its_file(folders, tmp_path, said, advice):
-    folder = tmp_path / "model"
-    shutil.copytree(folders["promptless"], folder)
-    own = folder / "autofix.toml"
-    text = own.read_text()
-    own.write_text(text + 'padding = "8%"\n')
-    assert read_folder_info(folder).padding == Share(0.08, True)
-    own.write_text(text + f"padding = {said}\n")
-    with pytest.raises(ModelError) as refused:
-        read_folder_info(folder)
-    assert advice in str(refused.value)
-    assert "autofix.toml" in str(refused.value)
-
-
-def test_the_identity_changes_with_the_weights(folders, tmp_path):
-    folder = tiny.sd(tmp_path / "copy")
-    before = identity(folder)
-    weights = next(folder.glob("unet/*.safetensors"))
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(bytes(data))
-    assert identity(folder) != before
-    assert identity(folders["sd"]) != identity(folders["sdxl"])
-
-
-def test_a_folder_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"no diffusers model: it has no model_index\.json"):
-        DiffusionEngine(tmp_path, Recipe())
-    (tmp_path / "model_index.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"model_index\.json cannot be read"):
-        DiffusionEngine(tmp_path, Recipe())
-    (tmp_path / "model_index.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(ModelError, match="holds no JSON object"):
-        DiffusionEngine(tmp_path, Recipe())
-
-
 def test_pickled_weights_are_refused(tmp_path):
     folder = tiny.sd(tmp_path / "pickled")
     next(folder.glob("unet/*.safetensors")).rename(folder / "unet/diffusion_pytorch_model.bin")
@@ -179,11 +122,6 @@ def test_a_sampler_runs_or_is_refused_with_a_model_that_predicts_the_picture(tmp
             DiffusionEngine(folder, Recipe(sampling={"sampler": name}))
     else:
         assert np.isfinite(inpaint(folder, crops(1), sampler=name)[0].pixels).all()
-
-
-def test_an_unknown_device_is_refused():
-    with pytest.raises(ModelError, match="no device 'gpu'"):
-        device_and_dtype(Device(name="gpu"))
 
 
 def test_the_library_s_failure_is_an_engine_error(folders):
