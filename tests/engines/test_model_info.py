@@ -46,7 +46,7 @@ def test_a_padding_that_is_none_is_refused_with_its_file(folders, tmp_path, padd
     assert "autofix.toml" in str(refused.value)
 
 
-@pytest.mark.parametrize("strength", ["2", "[[24]]", '"much"', "[]"])
+@pytest.mark.parametrize("strength", ["2", "[[24]]", '"much"'])
 def test_a_strength_that_is_none_is_refused_with_its_file(folders, tmp_path, strength):
     own = shutil.copytree(folders["promptless"], tmp_path / "model") / "autofix.toml"
     text = own.read_text()
