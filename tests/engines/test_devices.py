@@ -99,7 +99,7 @@ def test_an_attached_pipeline_is_left_as_its_owner_made_it(folders):
 
 @pytest.fixture
 def compiling(monkeypatch):
-    """torch.compile that remembers the batches it is given; `fail` with an error if told to."""
+    """torch.compile that remembers its batches; the compiled function raises `fail` if set."""
     seen = SimpleNamespace(batches=[], fail=None, dynamic=[])
 
     def compile(function, *, dynamic):

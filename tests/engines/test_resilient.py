@@ -74,9 +74,9 @@ def test_one_broken_region_of_four_is_painted_again_and_the_others_are_not(value
     assert same(answers, batch) == [True] * 4
     assert [[c.region.index for c in each] for each in engine.batches] == [[0, 1, 2, 3], [2]]
     assert engine.turns == ["vae"]
-    (said,) = warned(caplog)
-    assert said.endswith("; from now on the VAE computes in float32")
-    assert ("all black" if values == 0 else "not numbers") in said
+    (message,) = warned(caplog)
+    assert message.endswith("; from now on the VAE computes in float32")
+    assert ("all black" if values == 0 else "not numbers") in message
 
 
 def test_the_precision_that_was_needed_stays_and_is_said_once(caplog):
@@ -86,8 +86,8 @@ def test_the_precision_that_was_needed_stays_and_is_said_once(caplog):
         assert same(resilient.inpaint_each(batch, SETTINGS), batch) == [True] * 4
     assert engine.turns == ["vae", "float32"]
     assert sizes(engine) == [4, 2, 2, 4]
-    (said,) = warned(caplog)
-    assert said.endswith("from now on everything computes in float32")
+    (message,) = warned(caplog)
+    assert message.endswith("from now on everything computes in float32")
 
 
 def test_a_region_that_no_precision_mends_fails_alone_and_retries_end(caplog):
@@ -123,7 +123,7 @@ def test_black_where_the_picture_is_black_is_no_failure():
 
 
 @pytest.mark.parametrize(
-    "said",
+    "trouble",
     [
         "\"slow_conv2d_cpu\" not implemented for 'Half'",
         "expected scalar type Half but found Float",
@@ -131,11 +131,11 @@ def test_black_where_the_picture_is_black_is_no_failure():
         "BFloat16 is not supported on MPS",
     ],
 )
-def test_a_card_without_half_support_gives_pictures(said, caplog):
+def test_a_card_without_half_support_gives_pictures(trouble, caplog):
     class NoHalf(Sick):
         def inpaint(self, crops, settings):
             if self.precision != "float32":
-                raise EngineError("the model failed", "no") from RuntimeError(said)
+                raise EngineError("the model failed", "no") from RuntimeError(trouble)
             return super().inpaint(crops, settings)
 
     engine, batch = NoHalf(set()), crops(4)

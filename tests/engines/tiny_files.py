@@ -108,7 +108,7 @@ def pipeline(family: str, *, channels: int = 4, prediction: str = "epsilon"):
 
 
 def checkpoint(path: Path, family: str, *, channels: int = 4, prediction: str = "epsilon") -> Path:
-    """A checkpoint file of a family; of v-prediction its metadata tell."""
-    said = {"modelspec.prediction_type": "v"} if prediction == "v_prediction" else {}
+    """A checkpoint file of a family; the metadata of a v-prediction model tells so."""
+    metadata = {"modelspec.prediction_type": "v"} if prediction == "v_prediction" else {}
     made = pipeline(family, channels=channels, prediction=prediction)
-    return original_layout.save(made, path, said)
+    return original_layout.save(made, path, metadata)
