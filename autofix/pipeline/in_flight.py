@@ -22,7 +22,7 @@ MOST_IN_FLIGHT = 64
 """Pictures in flight at most, however large the batches are: so memory has a bound."""
 
 WAKE_SECONDS = 0.2
-"""A thread that waits longer without a pause would miss a signal that another thread got."""
+"""A main thread that waits longer without a pause would miss a signal that another thread got."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")

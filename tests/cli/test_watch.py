@@ -66,15 +66,6 @@ class Process:
         image.save(self.root / "part.png")
         os.replace(self.root / "part.png", self.root / "in" / name)
 
-    def interrupt(self, process):
-        """Ctrl-C until it ends: a busy process takes two of them within a moment for one."""
-        for _ in range(4):
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                _, err = process.communicate(timeout=5)
-                return process.returncode, err
-        raise AssertionError("it did not end")
-
     def made(self, name):
         until(lambda: (self.root / name).exists(), what=name)
 
@@ -159,7 +150,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing_that_was_written(place)
     process.send_signal(signal.SIGTERM)  # says the same again
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.3)
-    code, err = place.interrupt(process)
+    code, _, err = place.end(process, signal.SIGINT)
     assert code == 130
     assert "what is finished is safe" in err
     assert "Traceback" not in err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -16,6 +15,7 @@ from autofix.frontends.watch.arrivals import Arrivals, folders_of
 from autofix.frontends.watch.notifications import ChangeListener, Notice
 from autofix.imagefiles import files
 from autofix.imagefiles.files import Found
+from autofix.pipeline.in_flight import WAKE_SECONDS
 
 SCAN_SECONDS = 10.0
 """Between scans of all folders, where the system reports changes."""
@@ -25,9 +25,6 @@ POLL_SECONDS = 1.0
 
 SCAN_SHARE = 0.05
 """Scans take at most this part of the time, however many files there are."""
-
-LONGEST_WAIT_SECONDS = 1.0 if os.name == "nt" else SCAN_SECONDS
-"""On Windows a signal does not end the wait."""
 
 
 class Watcher:
@@ -91,7 +88,7 @@ class Watcher:
                 self.arrivals.scan_folders(take=True)
             yield from self._watch_folders(listener)
             while self._in_hand:
-                self._read_notices(LONGEST_WAIT_SECONDS)
+                self._read_notices(WAKE_SECONDS)
                 yield from self._finished_records()
         self._note("stopped")
 
@@ -166,8 +163,8 @@ class Watcher:
         """Seconds until there is something to do if no notice comes."""
         ready = self.arrivals.seconds_until_due()
         if ready is None or len(self._in_hand) >= self._batch.pipeline.most_in_flight:
-            ready = LONGEST_WAIT_SECONDS
-        return max(0.0, min(LONGEST_WAIT_SECONDS, self._next_scan - time.monotonic(), ready))
+            ready = WAKE_SECONDS
+        return max(0.0, min(WAKE_SECONDS, self._next_scan - time.monotonic(), ready))
 
     def _read_notices(self, seconds: float) -> None:
         """Handle all notices that have come; wait at most so long for the first."""
