@@ -218,7 +218,7 @@ def _as_engine_error(error: Exception) -> EngineError:
     if isinstance(error, EngineError):
         problem, advice = error.problem, error.advice
     else:
-        message = (str(error).strip() or "it said nothing").splitlines()[0]
+        message = (str(error).strip() or "no message").splitlines()[0]
         problem = f"the engine crashed with {type(error).__name__}: {message}"
         advice = "try another --model; if it is the same with all, report it"
     if any(_LACKS_HALF.search(str(cause)) for cause in error_chain(error)):

@@ -200,7 +200,10 @@ class Batcher(Generic[Given, Made]):
     def _make_batch(self, batch: Sequence[_Item[Given, Made]]) -> Sequence[Made | _Raised]:
         """A result an item, or what `make` raised."""
         try:
-            return self._make([item.given for item in batch])
+            made = self._make([item.given for item in batch])
+            if len(made) != len(batch):
+                raise ValueError(f"{self._name} gave {len(made)} results for {len(batch)}")
+            return made
         except BaseException as error:  # it belongs to the pictures that wait for the results
             if len(batch) == 1 or isinstance(error, self._fatal):
                 return [_Raised(error)] * len(batch)

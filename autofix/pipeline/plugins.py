@@ -6,7 +6,8 @@
     [project.entry-points."autofix.detectors"]
     mine = "my_package:make_detector"    # (DetectorSettings) -> detectors.base.Detector
 
-`--model mine` and `--detector mine` choose them.
+`--model mine` and `--detector mine` choose them. An engine serves all recipes of equal [model] and
+[device]; the other settings come with each call of `inpaint`.
 """
 
 from __future__ import annotations

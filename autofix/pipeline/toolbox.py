@@ -6,7 +6,6 @@ import os
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from autofix.engines.base import LOADING, Engine, ModelInfo, cancellations_of, owns_memory
@@ -49,8 +48,8 @@ MOST_INPAINT_WORKERS = 8
 class Toolbox:
     """The tools of one recipe, opened when first used. A context manager. Thread-safe.
 
-    While one thread uses a tool, no other does. Toolboxes that came from each
-    other by `using` share what they both need.
+    While one thread uses a tool, no other does. Toolboxes that came from each other by
+    `for_recipe` share what they both need.
     """
 
     def __init__(
@@ -94,12 +93,7 @@ class Toolbox:
     def __enter__(self) -> Toolbox:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

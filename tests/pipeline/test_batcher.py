@@ -94,6 +94,17 @@ def test_after_a_fatal_failure_no_item_is_made_alone(making):
     assert sum(map(len, batches)) == 4
 
 
+def test_a_wrong_number_of_results_fails_the_picture_and_not_the_worker(making):
+    made, _ = making(
+        [[("a", 1)], [("a", 2)], [("b", 3)]], size=1, make=lambda batch: batch * (batch[0] % 2 + 1)
+    )
+    assert [str(made[0]), made[1], str(made[2])] == [
+        "test gave 2 results for 1",
+        [2],
+        "test gave 2 results for 1",
+    ]
+
+
 def test_a_size_that_cannot_be_found_fails_the_picture_that_waits():
     in_flight = InFlight()
 

@@ -35,7 +35,7 @@ class Engine:
     inside = 0
 
     def __init__(self, recipe):
-        self.prompt = recipe.prompt.positive
+        self.device = recipe.device.name
 
     @contextmanager
     def context(self):
@@ -48,7 +48,7 @@ class Engine:
 
     def inpaint(self, crops, recipe):
         assert self.inside == 1
-        if self.prompt == "stop":
+        if recipe.prompt.positive == "stop":
             raise Stopped
         return [
             Patch(crop, 1 - crop.pixels.astype(np.float32) / np.float32(255),
