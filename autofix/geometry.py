@@ -1,4 +1,4 @@
-"""The window through which the engine sees a region: picture <-> working size, both directions.
+"""The window through which the engine sees a region, in both directions, and affine maps.
 
 `crop_box` and `expand_box` follow AUTOMATIC1111's "only masked" (masking.get_crop_region and
 expand_crop_region); where that one stretches a crop that cannot reach its aspect inside the
@@ -61,14 +61,14 @@ class Window:
         x0, y0 = self.box_xyxy[:2]
         scale_x, scale_y = self.size_wh[0] / self.box_wh[0], self.size_wh[1] / self.box_wh[1]
         shown = (scale_x, 0.0, -x0 * scale_x, 0.0, scale_y, -y0 * scale_y)
-        return after(shown, self._turn_about_centre(-self.degrees))
+        return compose_affine(shown, self._turn_about_centre(-self.degrees))
 
     @property
     def to_picture(self) -> Affine:
         """The map from working coordinates to picture coordinates, the inverse of `to_working`."""
         x0, y0 = self.box_xyxy[:2]
         scale_x, scale_y = self.box_wh[0] / self.size_wh[0], self.box_wh[1] / self.size_wh[1]
-        return after(
+        return compose_affine(
             self._turn_about_centre(self.degrees),
             (scale_x, 0.0, float(x0), 0.0, scale_y, float(y0)),
         )
@@ -78,7 +78,7 @@ class Window:
         """The window's four corners in the picture, clockwise from its own top left."""
         x0, y0, x1, y1 = self.box_xyxy
         turn = self._turn_about_centre(self.degrees)
-        return tuple(apply(turn, x, y) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
+        return tuple(map_point(turn, x, y) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
 
     @property
     def bounds_xyxy(self) -> IntBox:
@@ -93,7 +93,7 @@ class Window:
         if not self.degrees:
             return _resize_to(_reflected_pixels(pixels, self.box_xyxy), self.size_wh)
         upright = self._upright_window(margin=math.ceil(4 / min(self.scale, 1)) + 1)
-        shown = after(upright.to_working, self.to_picture)
+        shown = compose_affine(upright.to_working, self.to_picture)
         return _warp_channels(upright.cut(pixels), shown, self.size_wh, lanczos=True)
 
     def cut_mask(self, seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -102,7 +102,8 @@ class Window:
             return _resize_to(seen, self.size_wh, Image.Resampling.BILINEAR)
         upright = self._upright_window()
         small = _resize_to(seen, upright.size_wh, Image.Resampling.BILINEAR)
-        return _warp_channels(small, after(upright.to_working, self.to_picture), self.size_wh)
+        shown = compose_affine(upright.to_working, self.to_picture)
+        return _warp_channels(small, shown, self.size_wh)
 
     def uncut(self, patch: NDArray[np.float32], onto: IntBox) -> NDArray[np.float32]:
         """Working-size values (height x width x channels) as they lie on a box of the picture.
@@ -120,7 +121,7 @@ class Window:
         """One channel of working-size values on a box of the picture; the scale is at most 1."""
         x0, y0, x1, y1 = onto
         if self.degrees:
-            shown = after(self.to_working, (1.0, 0.0, float(x0), 0.0, 1.0, float(y0)))
+            shown = compose_affine(self.to_working, (1.0, 0.0, float(x0), 0.0, 1.0, float(y0)))
             return _warp_channels(values, shown, (x1 - x0, y1 - y0), lanczos=True)
         rows = np.clip(np.arange(y0, y1) - self.box_xyxy[1], 0, values.shape[0] - 1)
         columns = np.clip(np.arange(x0, x1) - self.box_xyxy[0], 0, values.shape[1] - 1)
@@ -141,16 +142,16 @@ class Window:
         return Window(box, (wide, high))
 
 
-def apply(affine: Affine, x: float, y: float) -> tuple[float, float]:
+def map_point(affine: Affine, x: float, y: float) -> tuple[float, float]:
     """A point sent through an affine map."""
     a, b, c, d, e, f = affine
     return a * x + b * y + c, d * x + e * y + f
 
 
-def after(second: Affine, first: Affine) -> Affine:
+def compose_affine(second: Affine, first: Affine) -> Affine:
     """The map that does what `first` does, then what `second` does."""
     a, b, _, d, e, _ = second
-    c, f = apply(second, first[2], first[5])
+    c, f = map_point(second, first[2], first[5])
     return (
         a * first[0] + b * first[3],
         a * first[1] + b * first[4],
@@ -159,6 +160,19 @@ def after(second: Affine, first: Affine) -> Affine:
         d * first[1] + e * first[4],
         f,
     )
+
+
+def inverse_affine(affine: Affine) -> Affine:
+    """The map back. Raises ZeroDivisionError for one that flattens the plane."""
+    a, b, c, d, e, f = affine
+    area = a * e - b * d
+    return e / area, -b / area, (b * f - c * e) / area, -d / area, a / area, (c * d - a * f) / area
+
+
+def pixel_centre_matrix(affine: Affine) -> NDArray[np.float64]:
+    """A map between pixel edges as OpenCV takes it: 2 x 3, between the centres of pixels."""
+    a, b, c, d, e, f = affine
+    return np.array([[a, b, c + (a + b - 1) / 2], [d, e, f + (d + e - 1) / 2]])
 
 
 def crop_box(mask_box: IntBox, *, pad_px: int, picture_wh: tuple[int, int]) -> IntBox:
@@ -181,7 +195,8 @@ def expand_box(
     Where the picture is too small for it, the box stays centred on the picture and reaches out
     on both sides.
     """
-    return grow_box(box_xyxy, least_wh=held_by(box_wh(box_xyxy), aspect_wh), picture_wh=picture_wh)
+    least_wh = enclosing_size(box_wh(box_xyxy), aspect_wh)
+    return grow_box(box_xyxy, least_wh=least_wh, picture_wh=picture_wh)
 
 
 def grow_box(box_xyxy: IntBox, *, least_wh: tuple[int, int], picture_wh: tuple[int, int]) -> IntBox:
@@ -192,7 +207,7 @@ def grow_box(box_xyxy: IntBox, *, least_wh: tuple[int, int], picture_wh: tuple[i
     return x0, y0, x1, y1
 
 
-def held_by(size_wh: tuple[int, int], aspect_wh: tuple[int, int]) -> tuple[int, int]:
+def enclosing_size(size_wh: tuple[int, int], aspect_wh: tuple[int, int]) -> tuple[int, int]:
     """The smallest width and height of that aspect that hold a size, rounded down as A1111 does."""
     width, height = size_wh
     return (
@@ -253,12 +268,10 @@ def _warp_channels(
     """
     import cv2  # not at the top: `import autofix` must not load it
 
-    a, b, c, d, e, f = shown
-    centres = np.array([[a, b, c + (a + b - 1) / 2], [d, e, f + (d + e - 1) / 2]])
     how = cv2.INTER_LANCZOS4 if lanczos else cv2.INTER_LINEAR
     border = cv2.BORDER_REPLICATE if lanczos else cv2.BORDER_CONSTANT
     flags = how | cv2.WARP_INVERSE_MAP
     warped: NDArray[Scalar] = cv2.warpAffine(
-        values, centres, size_wh, flags=flags, borderMode=border
+        values, pixel_centre_matrix(shown), size_wh, flags=flags, borderMode=border
     )
     return warped

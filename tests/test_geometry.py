@@ -5,7 +5,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from autofix.geometry import Window, after, apply, crop_box, expand_box, grow_box
+from autofix.geometry import (
+    Window,
+    compose_affine,
+    crop_box,
+    expand_box,
+    grow_box,
+    inverse_affine,
+    map_point,
+)
 from tests.build import picture, smooth
 from tests.detectors.photos import photo
 
@@ -65,12 +73,12 @@ def test_any_box_is_held_and_has_its_aspect(picture_wh, box, pad_px, aspect):
 
 def test_the_maps_are_inverse_and_meet_the_corners():
     window = Window((-10, 20, 90, 70), (512, 256))
-    assert apply(window.to_working, -10, 20) == (0, 0)
-    assert apply(window.to_working, 90, 70) == pytest.approx((512, 256))
-    assert apply(window.to_picture, *apply(window.to_working, 3.25, 44)) == pytest.approx(
+    assert map_point(window.to_working, -10, 20) == (0, 0)
+    assert map_point(window.to_working, 90, 70) == pytest.approx((512, 256))
+    assert map_point(window.to_picture, *map_point(window.to_working, 3.25, 44)) == pytest.approx(
         (3.25, 44)
     )
-    assert apply(window.to_picture, 512, 256) == pytest.approx((90, 70))
+    assert map_point(window.to_picture, 512, 256) == pytest.approx((90, 70))
     assert window.scale == pytest.approx(5.12)
     assert window.bounds_xyxy == window.box_xyxy
     assert window.corners == ((-10, 20), (90, 20), (90, 70), (-10, 70))
@@ -81,8 +89,8 @@ def test_a_turned_window_leans_clockwise():
     assert window.corners[0] == pytest.approx((40, 10))  # its top left, at the picture's right
     assert window.corners[1] == pytest.approx((40, 50))
     assert window.bounds_xyxy == (20, 10, 40, 50)
-    assert apply(window.to_working, 40, 10) == pytest.approx((0, 0), abs=1e-9)
-    assert apply(window.to_picture, 80, 40) == pytest.approx((20, 50))
+    assert map_point(window.to_working, 40, 10) == pytest.approx((0, 0), abs=1e-9)
+    assert map_point(window.to_picture, 80, 40) == pytest.approx((20, 50))
     assert Window((0, 0, 10, 10), (8, 8), 45).bounds_xyxy == (-3, -3, 13, 13)
 
 
@@ -97,15 +105,16 @@ def test_a_turned_window_leans_clockwise():
 def test_any_window_maps_there_and_back(origin, extent, size_wh, degrees, point):
     box = (*origin, origin[0] + extent[0], origin[1] + extent[1])
     window = Window(box, size_wh, degrees)
-    back = apply(window.to_picture, *apply(window.to_working, *point))
+    back = map_point(window.to_picture, *map_point(window.to_working, *point))
     assert back == pytest.approx(point, abs=1e-6)
-    assert after(window.to_picture, window.to_working) == pytest.approx(
+    assert compose_affine(window.to_picture, window.to_working) == pytest.approx(
         (1, 0, 0, 0, 1, 0), abs=1e-6
     )
+    assert inverse_affine(window.to_working) == pytest.approx(window.to_picture, rel=1e-6, abs=1e-6)
     x0, y0, x1, y1 = window.bounds_xyxy
     corners = ((0, 0), (size_wh[0], 0), size_wh, (0, size_wh[1]))
     for own, corner in zip(window.corners, corners, strict=True):
-        assert apply(window.to_picture, *corner) == pytest.approx(own, abs=1e-6)
+        assert map_point(window.to_picture, *corner) == pytest.approx(own, abs=1e-6)
         assert x0 - 1e-5 <= own[0] <= x1 + 1e-5
         assert y0 - 1e-5 <= own[1] <= y1 + 1e-5
 
@@ -170,7 +179,7 @@ def test_a_turned_mask_stays_where_it_is():
     assert np.abs(back - old).mean() < 1.5
     assert np.array_equal(back[54:66, 44:76] > 200, old[54:66, 44:76] > 0)
     for corner in ((100, 90), (140, 90), (140, 110), (100, 110)):
-        x, y = apply(window.to_working, *corner)
+        x, y = map_point(window.to_working, *corner)
         assert 20 < shown[round(y) - 3 : round(y) + 3, round(x) - 3 : round(x) + 3].mean() < 110
 
 

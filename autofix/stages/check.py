@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.geometry import Window, apply
+from autofix.geometry import Window, map_point
 from autofix.imaging.similarity import (
     colour_difference,
     drift,
@@ -177,7 +177,7 @@ def _eye_positions(patch: Patch, box: Box) -> tuple[Point, Point]:
     detection, window = patch.crop.region.detection, patch.crop.window
     right, left = detection.landmark("right_eye"), detection.landmark("left_eye")
     if right and left:
-        return apply(window.to_working, *right), apply(window.to_working, *left)
+        return map_point(window.to_working, *right), map_point(window.to_working, *left)
     (right_x, y), (left_x, _) = EYES_IN_BOX
     wide, down = box[2] - box[0], box[1] + y * (box[3] - box[1])
     return (box[0] + right_x * wide, down), (box[0] + left_x * wide, down)
@@ -253,7 +253,7 @@ def _nearest_detection(
 def _box_at_work(window: Window, box_xyxy: Box) -> Box:
     """A box of the picture at working size, as upright there as it was here."""
     x0, y0, x1, y1 = box_xyxy
-    x, y = apply(window.to_working, (x0 + x1) / 2, (y0 + y1) / 2)
+    x, y = map_point(window.to_working, (x0 + x1) / 2, (y0 + y1) / 2)
     half_x, half_y = (x1 - x0) / 2 * window.scale, (y1 - y0) / 2 * window.scale
     return x - half_x, y - half_y, x + half_x, y + half_y
 

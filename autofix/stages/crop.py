@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.geometry import Window, crop_box, expand_box, grow_box, held_by
+from autofix.geometry import Window, crop_box, enclosing_size, expand_box, grow_box
 from autofix.settings.region_sections import PADDING, CropSection
 from autofix.settings.units import Share
 from autofix.values import Crop, Picture, Pixels, Region, SoftMask
@@ -202,7 +202,7 @@ def _turned_window(
     # One px more on each side: the window's corners lie on whole pixels, its middle need not.
     room = 2 * pad_px + 2
     held_wh = math.ceil(thing_wh[0] - 1e-6) + room, math.ceil(thing_wh[1] - 1e-6) + room
-    wide, high = held_by(held_wh, size_wh)
+    wide, high = enclosing_size(held_wh, size_wh)
     u, v = (along.min() + along.max()) / 2, (down.min() + down.max()) / 2
     left, top = round(cos * u - sin * v - wide / 2), round(sin * u + cos * v - high / 2)
     return Window((left, top, left + wide, top + high), size_wh, degrees)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from autofix.geometry import apply
+from autofix.geometry import map_point
 from autofix.settings.recipe import Recipe
 from autofix.stages.choose import choose
 from autofix.stages.crop import crop, crop_window
@@ -120,7 +120,7 @@ def in_picture(
 
 def sample(cut: Crop, name: str) -> Subject:
     """A face that nobody knows better than it is, its points as the detector saw them."""
-    points = [apply(cut.window.to_working, *at) for _, at in cut.region.detection.landmarks]
+    points = [map_point(cut.window.to_working, *at) for _, at in cut.region.detection.landmarks]
     face_px = round(cut.region.detection.width / 1.35)
     return Subject(name, face_px, "sample", cut, None, np.array(points, np.float32))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from autofix.geometry import Window, apply
+from autofix.geometry import Window, map_point
 from autofix.settings.region_sections import Choose, CropSection, Mask
 from autofix.settings.units import Share
 from autofix.stages.choose import choose
@@ -333,7 +333,7 @@ def test_any_box_in_any_picture_is_framed_whole(size_wh, across, xs, ys, degrees
     x0, y0 = found.mask.box_xyxy[:2]
     rows, columns = np.nonzero(found.mask.values)
     for x, y in ((columns + x0, rows + y0), (columns + x0 + 1, rows + y0 + 1)):
-        u, v = apply(window.to_working, x.astype(float), y.astype(float))
+        u, v = map_point(window.to_working, x.astype(float), y.astype(float))
         assert u.min() >= -1e-6
         assert u.max() <= wide + 1e-6
         assert v.min() >= -1e-6

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from autofix.geometry import Affine, after, apply
+from autofix.geometry import Affine, compose_affine, inverse_affine, map_point, pixel_centre_matrix
 from autofix.values import Crop
 
 SIDE = 512
@@ -41,7 +41,7 @@ def to_template(crop: Crop) -> Affine | None:
     known = [spot for spot in spots if spot is not None]
     if len(known) < len(TEMPLATE):
         return None
-    source = np.array([complex(*apply(crop.window.to_working, *spot)) for spot in known])
+    source = np.array([complex(*map_point(crop.window.to_working, *spot)) for spot in known])
     target = np.array([complex(*spot) for spot in TEMPLATE.values()]) + (0.5 + 0.5j)
     centred = source - source.mean()
     spread = max(np.vdot(centred, centred).real, 1e-9)
@@ -63,7 +63,7 @@ def paste_face(restored: Values, crop: Crop, visibility: float) -> Values:
     `visibility`, 0 to 1, is the restored face's opacity.
     """
     under, size_wh, shown = _crop_values(crop), crop.window.size_wh, to_template(crop)
-    back = _invert_affine(shown) if shown else None
+    back = inverse_affine(shown) if shown else None
     part: Values | np.float32 = np.float32(visibility)
     if back:
         ramp = np.minimum(np.arange(SIDE), np.arange(SIDE)[::-1]).clip(0, RIM_PX)
@@ -90,20 +90,12 @@ def _warp_values(
     small = max(1, round(wide * min(1, scales[0]))), max(1, round(high * min(1, scales[1])))
     if small != (wide, high):
         values = cv2.resize(values, small, interpolation=cv2.INTER_AREA)
-    a, b, c, d, e, f = after(shown, (wide / small[0], 0.0, 0.0, 0.0, high / small[1], 0.0))
-    centres = np.array([[a, b, c + (a + b - 1) / 2], [d, e, f + (d + e - 1) / 2]])
+    shown = compose_affine(shown, (wide / small[0], 0.0, 0.0, 0.0, high / small[1], 0.0))
     border = cv2.BORDER_REFLECT_101 if outside else cv2.BORDER_CONSTANT
     warped: Values = cv2.warpAffine(
-        values, centres, size_wh, flags=cv2.INTER_LANCZOS4, borderMode=border
+        values, pixel_centre_matrix(shown), size_wh, flags=cv2.INTER_LANCZOS4, borderMode=border
     )
     return warped
-
-
-def _invert_affine(affine: Affine) -> Affine:
-    """The inverse map."""
-    a, b, c, d, e, f = affine
-    size = a * e - b * d
-    return e / size, -b / size, (b * f - c * e) / size, -d / size, a / size, (c * d - a * f) / size
 
 
 def _crop_values(crop: Crop) -> Values:
