@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from autofix.errors import RecipeError
 from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, Args
-from autofix.metadata.controlnet import controlnet_args, controls_of
+from autofix.settings.control_modules import MODULES, module_of
+from autofix.settings.model_sections import Control
 from autofix.settings.recipe import Recipe
 from autofix.settings.region_sections import PADDING, Detect
 from autofix.settings.sampler_names import check_sampler
@@ -19,7 +21,6 @@ from autofix.values import Region, RegionResult
 Settings = dict[str, dict[str, Any]]
 """Sections of a recipe, as plain data."""
 
-_SIDE = 100.0  # where nothing was found: at a box of 100 px our shares are ADetailer's pixels
 YOLO_NAMES = {"face_yolov8n", "face_yolov8s", "hand_yolov8n", "person_yolov8n-seg"}
 """Detectors that both know, here without the .pt."""
 
@@ -30,10 +31,36 @@ _MEDIAPIPE = {
     "mediapipe_face_mesh_eyes_only": "blazeface",
 }
 _BLAZEFACE = {"blazeface": "mediapipe_face_short", "blazeface-full": "mediapipe_face_full"}
-_CONFIDENCE = {"blazeface": 0.75, "blazeface-full": 0.75, "hands": 0.75}  # theirs where it is auto
+_CONFIDENCE = {"blazeface": 0.75, "blazeface-full": 0.75, "hands": 0.75}
+"""Our detectors whose scores run higher -> ADetailer's confidence where ours is auto."""
+
 _MERGES = {"None": "none", "Merge": "merge", "Merge and Invert": "merge-invert"}
-SAME_VAE = "Use same VAE"
-_SAME = ("Use same scheduler", "Automatic", "")
+
+_MAIN_VAE = (None, "", "None", "Automatic", "Use same VAE")
+"""Values of `ad_vae` that stand for the VAE of the whole picture."""
+
+_MAIN_SCHEDULER = ("Use same scheduler", "Automatic", "")
+"""Values of `ad_scheduler` that stand for the scheduler of the whole picture."""
+
+_DEFAULT_SIDE_PX = 100.0
+"""Side of the box where nothing was inpainted: our shares of it are ADetailer's pixels."""
+
+_NEAREST_MODULE = {
+    "inpaint_only+lama": "inpaint_only",
+    "tile_colorfix": "tile_resample",
+    "tile_colorfix+sharp": "tile_resample",
+    "dw_openpose_full": "openpose_full",
+    "depth_hand_refiner": "depth_midas",
+}
+"""ADetailer's ControlNet modules that are none of ours -> ours that comes nearest."""
+
+_CONTROL_ARGS = {
+    "weight": "ad_controlnet_weight",
+    "start": "ad_controlnet_guidance_start",
+    "end": "ad_controlnet_guidance_end",
+}
+"""Settings of `inpaint.control` -> arguments with the same values."""
+
 _NO_COUNTERPART = {
     "ad_checkpoint": "name the file, or a diffusers folder, in model.name",
     "ad_restore_face": "add a pass whose model.name is a face-restoration file",
@@ -44,16 +71,18 @@ _NO_COUNTERPART = {
 def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
     """The arguments with which ADetailer would come nearest to a recipe without passes.
 
-    A share becomes pixels by the first inpainted thing's box; a padding of "auto" is that of a
-    common checkpoint, whatever our model asks for. Where the prompt has rules, which ADetailer does
-    not know, its parts are those that the things got, in order.
+    A share becomes pixels by the first inpainted region's box; a padding of "auto" is that of a
+    common checkpoint, whatever our model asks for. ADetailer knows no rules in prompts: a prompt
+    with rules becomes the parts that the regions got, in order.
     """
     detect, choose, mask, crop = recipe.detect, recipe.choose, recipe.mask, recipe.crop
     prompt, sampling, inpaint = recipe.prompt, recipe.sampling, recipe.inpaint
-    painted = [result.region for result in results if result.status == "fixed"]
-    side = max(painted[0].detection.width, painted[0].detection.height) if painted else _SIDE
+    inpainted = [result.region for result in results if result.status == "fixed"]
+    boxes = [region.detection for region in inpainted]
+    side = max(boxes[0].width, boxes[0].height) if boxes else _DEFAULT_SIDE_PX
+    padding = PADDING if crop.padding == "auto" else crop.padding
 
-    def px(length: Share) -> int:
+    def to_px(length: Share) -> int:
         return round(length.px(side))
 
     args: dict[str, Any] = {
@@ -68,14 +97,14 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
         "ad_mask_k": choose.limit,
         "ad_mask_min_ratio": choose.min_ratio,
         "ad_mask_max_ratio": choose.max_ratio,
-        "ad_x_offset": px(mask.offset_x),
-        "ad_y_offset": px(mask.offset_y),
-        "ad_dilate_erode": px(mask.dilate),
+        "ad_x_offset": to_px(mask.offset_x),
+        "ad_y_offset": to_px(mask.offset_y),
+        "ad_dilate_erode": to_px(mask.dilate),
         "ad_mask_merge_invert": {ours: theirs for theirs, ours in _MERGES.items()}[mask.merge],
-        "ad_mask_blur": px(mask.blur),
-        "ad_denoising_strength": _strength_of(inpaint.strength, painted),
+        "ad_mask_blur": to_px(mask.blur),
+        "ad_denoising_strength": _strength_of(inpaint.strength, inpainted),
         "ad_inpaint_only_masked": crop.area == "only-masked",
-        "ad_inpaint_only_masked_padding": px(PADDING if crop.padding == "auto" else crop.padding),
+        "ad_inpaint_only_masked_padding": to_px(padding),
     }
     if crop.size != "auto":
         args["ad_use_inpaint_width_height"] = True
@@ -90,7 +119,7 @@ def args_of(recipe: Recipe, results: Sequence[RegionResult]) -> dict[str, Any]:
         args |= {"ad_use_clip_skip": True, "ad_clip_skip": recipe.model.clip_skip}
     if sampling.noise_multiplier != DEFAULTS["ad_noise_multiplier"]:
         args |= {"ad_use_noise_multiplier": True, "ad_noise_multiplier": sampling.noise_multiplier}
-    return args | controlnet_args(inpaint.control)
+    return args | _control_args(inpaint.control)
 
 
 def settings_of(args: Args, main: Mapping[str, Any]) -> tuple[Settings, list[str]]:
@@ -112,7 +141,7 @@ def settings_of(args: Args, main: Mapping[str, Any]) -> tuple[Settings, list[str
             notes.append(f"sampler {sampler!r} is none of ours: {error.advice}")
     settings["sampling"] |= own
     settings["model"] = _model_settings(given)
-    if controls := controls_of(given, notes):
+    if controls := _control_settings(given, notes):
         settings["inpaint"]["control"] = controls
     return settings, notes + [
         f"{NAMES[arg]} {str(given[arg])!r} has no counterpart: {advice}"
@@ -178,11 +207,46 @@ def _own_settings(given: Args) -> dict[str, Any]:
 def _model_settings(given: Args) -> dict[str, Any]:
     """A tab's own VAE, a name that is looked for in the models folders, and its own CLIP skip."""
     settings: dict[str, Any] = {}
-    if given["ad_use_vae"] and given["ad_vae"] not in (None, "", "None", "Automatic", SAME_VAE):
+    if given["ad_use_vae"] and given["ad_vae"] not in _MAIN_VAE:
         settings["vae"] = given["ad_vae"]
     if given["ad_use_clip_skip"]:
         settings["clip_skip"] = given["ad_clip_skip"]
     return settings
+
+
+def _control_settings(given: Args, notes: list[str]) -> list[dict[str, Any]]:
+    """`inpaint.control` for all of a tab's arguments; what is missing from it is noted."""
+    model = str(given["ad_controlnet_model"])
+    if model in ("None", ""):
+        return []
+    if model == "Passthrough":
+        notes.append(
+            "ADetailer ControlNet model 'Passthrough' takes what the web UI's own ControlNet is "
+            "set to: set inpaint.control"
+        )
+        return []
+    module = str(given["ad_controlnet_module"] or "None")
+    ours = "auto" if module == "None" else _NEAREST_MODULE.get(module, module)
+    if ours not in ("auto", *MODULES):
+        ours = "auto"
+    if ours != module and module != "None":
+        notes.append(f"ADetailer ControlNet module {module!r} is none of ours: {ours} instead")
+    same = {name: given[arg] for name, arg in _CONTROL_ARGS.items() if given[arg] != DEFAULTS[arg]}
+    return [{"model": model, "module": ours, **same}]
+
+
+def _control_args(controls: Sequence[Control]) -> dict[str, Any]:
+    """ADetailer's arguments for the first of the ControlNets: it has one."""
+    if not controls:
+        return {}
+    control = controls[0]
+    name = _file_name(control.model)
+    module = "auto" if control.module == "auto" else module_of(control)
+    return {
+        "ad_controlnet_model": re.sub(r"\.(safetensors|ckpt|pth?|bin)$", "", name),
+        "ad_controlnet_module": "None" if module in ("auto", "none") else module,
+        **{arg: getattr(control, field) for field, arg in _CONTROL_ARGS.items()},
+    }
 
 
 def sampler_name(sampler: str, scheduler: str) -> str:
@@ -193,7 +257,7 @@ def sampler_name(sampler: str, scheduler: str) -> str:
     if scheduler == "Automatic":
         with contextlib.suppress(RecipeError):
             return check_sampler(f"{sampler} {scheduler}")
-    alone = scheduler in _SAME or sampler.endswith(scheduler)
+    alone = scheduler in _MAIN_SCHEDULER or sampler.endswith(scheduler)
     return sampler if alone else f"{sampler} {scheduler}"
 
 
@@ -230,10 +294,9 @@ def _prompt_text(written: str, got: Sequence[str]) -> str:
     return " [SEP] ".join(filter(None, got)) if "[SEP:" in written else written
 
 
-def _strength_of(given: str | float | tuple[float, ...], painted: Sequence[Region]) -> float:
+def _strength_of(given: str | float | tuple[float, ...], inpainted: Sequence[Region]) -> float:
     """The strength that was set; of several that of the first cycle; of auto what was used."""
     if isinstance(given, str):
-        return (
-            round(painted[0].strength, 4) if painted else float(DEFAULTS["ad_denoising_strength"])
-        )
+        used = inpainted[0].strength if inpainted else float(DEFAULTS["ad_denoising_strength"])
+        return round(used, 4)
     return given[0] if isinstance(given, tuple) else given

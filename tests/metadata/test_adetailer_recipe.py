@@ -1,68 +1,14 @@
-"""ADetailer's arguments, its infotext keys and our settings say the same, in every direction."""
+"""A recipe's settings come back from ADetailer's arguments, and what is not taken over is named."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from autofix.metadata import GenerationText, format_generation, parse_generation
-from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, infotext_keys, ordinal, tabs_of
+from autofix.metadata.adetailer_infotext import DEFAULTS, infotext_keys, tabs_of
 from autofix.metadata.adetailer_recipe import YOLO_NAMES, args_of, sampler_name, settings_of
+from autofix.settings.model_sections import Control
 from autofix.settings.recipe import Recipe, parse_recipe
 from autofix.values import RegionResult
 from tests.build import region
 from weights.environment import default_store
-
-
-def test_every_argument_has_one_key():
-    assert len(set(NAMES.values())) == len(DEFAULTS)
-
-
-@pytest.mark.parametrize(
-    ("tab", "suffix"),
-    [(1, ""), (2, " 2nd"), (3, " 3rd"), (4, " 4th"), (11, " 11th"), (13, " 13th"), (22, " 22nd")],
-)
-def test_tabs_have_suffixes(tab, suffix):
-    assert ordinal(tab) == suffix
-    assert list(tabs_of(infotext_keys({"ad_model": "m"}, tab))) == [tab]
-
-
-VALUES = {
-    bool: st.booleans(),
-    int: st.integers(-999, 999),
-    float: st.floats(0, 100).map(lambda value: round(value, 3)),
-    str: st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
-    type(None): st.text(st.sampled_from("abc.-"), min_size=1, max_size=8),
-}
-ARGS = st.fixed_dictionaries(
-    {"ad_model": st.sampled_from(("face_yolov8n.pt", "a, b: c.pt"))},
-    optional={
-        arg: VALUES[type(default)]
-        for arg, default in DEFAULTS.items()
-        if arg not in ("ad_model", "ad_tab_enable")
-    },
-)
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(ARGS, min_size=1, max_size=4))
-def test_any_arguments_are_read_as_they_were_written(tabs):
-    """What is left out is what has no effect: reading it gives the same keys again."""
-    pairs = [pair for n, args in enumerate(tabs, start=1) for pair in infotext_keys(args, n)]
-    text = format_generation(GenerationText("a cat", settings=(("Steps", "3"),)), extra=pairs)
-    found = tabs_of(parse_generation(text).settings)
-    assert sorted(found) == list(range(1, len(tabs) + 1))
-    for number, args in enumerate(tabs, start=1):
-        written = dict(infotext_keys(args, number))
-        for arg, value in found[number].items():
-            assert str(value) == written[NAMES[arg] + ordinal(number)]
-        assert len(found[number]) == len(written)
-
-
-def test_strange_keys_are_nobodys():
-    assert tabs_of([("ADetailer version", "25"), ("ADetailer nonsense", "1"), ("Steps", "3")]) == {}
-
-
-# A recipe and a tab
 
 
 def results(box=(0, 0, 100, 50), status="fixed", **more):
@@ -285,3 +231,72 @@ def test_every_argument_is_taken_over_or_named_with_a_reason(arg):
 @pytest.mark.parametrize("args", [{"ad_checkpoint": "x"}, {"ad_vae": "v"}, {"ad_clip_skip": 2}])
 def test_what_is_not_in_use_is_not_missed(args):
     assert settings_of({"ad_model": "face_yolov8n.pt", **args}, {})[1] == []
+
+
+TILE = "control_v11f1e_sd15_tile [a371b31b]"
+CONTROL_ARGS = ["ad_controlnet_model", "ad_controlnet_module", "ad_controlnet_weight"]
+
+
+def imported_controls(**args):
+    settings, notes = settings_of({"ad_model": "face_yolov8n.pt", **args}, {})
+    return parse_recipe(settings, origin="it").inpaint.control, notes
+
+
+def test_a_tab_without_controlnet_has_none():
+    for model in ("None", ""):
+        assert imported_controls(ad_controlnet_model=model, ad_controlnet_weight=0.5) == ((), [])
+
+
+def test_a_tab_says_which_controlnet_steers_how_much_and_when():
+    given = {
+        "ad_controlnet_model": TILE,
+        "ad_controlnet_module": "tile_resample",
+        "ad_controlnet_weight": 0.6,
+        "ad_controlnet_guidance_start": 0.1,
+        "ad_controlnet_guidance_end": 0.8,
+    }
+    wanted = Control(model=TILE, module="tile_resample", weight=0.6, start=0.1, end=0.8)
+    assert imported_controls(**given) == ((wanted,), [])
+    text = {key: str(value) for key, value in infotext_keys({"ad_model": "m.pt", **given})}
+    assert imported_controls(**tabs_of(list(text.items()))[1])[0] == (wanted,)
+
+
+@pytest.mark.parametrize("module", ["None", None, ""])
+def test_a_module_that_is_not_given_is_guessed_as_adetailer_does(module):
+    found = imported_controls(ad_controlnet_model=TILE, ad_controlnet_module=module)
+    assert found == ((Control(model=TILE, module="auto"),), [])
+
+
+@pytest.mark.parametrize(
+    ("module", "ours"),
+    [
+        ("tile_colorfix+sharp", "tile_resample"),
+        ("inpaint_only+lama", "inpaint_only"),
+        ("dw_openpose_full", "openpose_full"),
+        ("depth_hand_refiner", "depth_midas"),
+        ("shuffle", "auto"),
+    ],
+)
+def test_a_module_that_is_none_of_ours_is_replaced_and_noted(module, ours):
+    (control,), notes = imported_controls(ad_controlnet_model="m", ad_controlnet_module=module)
+    assert control.module == ours
+    assert notes == [f"ADetailer ControlNet module {module!r} is none of ours: {ours} instead"]
+
+
+@pytest.mark.parametrize(
+    ("control", "given"),
+    [
+        (Control(model="/n/control_tile.safetensors", weight=0.5), ["control_tile", "None", 0.5]),
+        (Control(model="C:\\n\\canny.pth", module="canny"), ["canny", "canny", 1.0]),
+        (Control(model="m", module="lineart"), ["m", "lineart_realistic", 1.0]),
+        (Control(model="m", module="none"), ["m", "None", 1.0]),
+    ],
+)
+def test_what_was_done_is_written_as_adetailer_would(control, given):
+    args = args_of(Recipe(inpaint={"control": (control, Control(model="second"))}), ())
+    assert [args[name] for name in CONTROL_ARGS] == given
+
+
+def test_nothing_is_written_of_no_controlnet():
+    keys = [key for key, _ in infotext_keys(args_of(Recipe(), ()))]
+    assert not [key for key in keys if "ControlNet" in key]
