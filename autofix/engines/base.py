@@ -81,7 +81,7 @@ class ModelInfo:
     padding: Share = PADDING
     """The context around the mask that suits it."""
 
-    def paints(self, label: str) -> bool:
+    def inpaints(self, label: str) -> bool:
         """Whether it was made for this label ("face" also for "anime_face")."""
         return not self.labels or any(known in label.lower() for known in self.labels)
 

@@ -34,8 +34,8 @@ def fastest_batch(
 ) -> int:
     """How many crops of a working size to inpaint at once, measured with grey crops.
 
-    Tries ever larger batches until one is no faster by the crop, or memory ends; 1 where not even
-    one crop fits. Loads the weights; takes a few seconds on a GPU.
+    Batches grow until one is no faster by the crop, or memory ends; 1 where not even one crop fits.
+    Loads the weights; takes a few seconds on a GPU.
     """
     few = recipe.with_values("sampling", steps=STEPS, step_count="exact")
     best, seconds = 1, float("inf")

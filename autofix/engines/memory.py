@@ -62,10 +62,10 @@ def describe_rung(vram: Vram, device: str) -> str:
 def out_of_memory(error: BaseException) -> bool:
     """Whether this error, or one that led to it, means that a device or the machine is full."""
     return any(
-        isinstance(each, MemoryError)
-        or "OutOfMemory" in type(each).__name__
-        or bool(_NO_ROOM.search(str(each)))
-        for each in error_chain(error)
+        isinstance(cause, MemoryError)
+        or "OutOfMemory" in type(cause).__name__
+        or bool(_NO_ROOM.search(str(cause)))
+        for cause in error_chain(error)
     )
 
 

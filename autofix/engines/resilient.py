@@ -158,9 +158,9 @@ class Resilient:
         while rest := crops[len(answers) :]:
             size_wh = rest[0].window.size_wh
             batch = rest[: self._limits.get(size_wh, len(rest))]
-            painted = self._try_batch(batch, recipe, alone=alone)
-            if painted is not None:
-                answers += painted
+            inpainted = self._try_batch(batch, recipe, alone=alone)
+            if inpainted is not None:
+                answers += inpainted
                 if halved:
                     _log.warning(
                         "out of memory: from now on %d at once at %dx%d", len(batch), *size_wh

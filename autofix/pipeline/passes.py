@@ -232,7 +232,7 @@ class Pass:
         info = self.info
         if region.skip:
             return region
-        if not info.paints(region.detection.label):
+        if not info.inpaints(region.detection.label):
             known = ", ".join(sorted(info.labels))
             return region.skipped(
                 f"{info.name} paints only: {known}; for {region.detection.label} set --model"

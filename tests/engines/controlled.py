@@ -76,10 +76,10 @@ def engine(folder, settings):
 
 
 def inpaint(folder, batch, *controls, **settings):
-    """What an engine without ControlNets paints when it is asked to use some."""
+    """What an engine without ControlNets makes when it is asked to use some."""
     asked = settings_of(*controls, **settings)
-    repainting = engine(folder, asked.with_values("inpaint", control=()))
-    return [patch.pixels for patch in repainting.inpaint(batch, asked)]
+    inpainting = engine(folder, asked.with_values("inpaint", control=()))
+    return [patch.pixels for patch in inpainting.inpaint(batch, asked)]
 
 
 def far(patches, others):

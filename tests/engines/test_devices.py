@@ -13,7 +13,7 @@ from autofix.errors import ModelError
 from autofix.settings.model_sections import Device
 from autofix.settings.recipe import Recipe
 from tests.engines.face_crops import crops
-from tests.engines.painted import inpaint_once
+from tests.engines.prompted import inpaint_once
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from autofix.engines.memory import lower_rung, out_of_memory, place_on_device
 from autofix.engines.resilient import Adjustable
 from autofix.settings.recipe import Recipe
 from tests.engines.face_crops import crops, feathered
-from tests.engines.painted import inpaint_once
+from tests.engines.prompted import inpaint_once
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl", "promptless"])

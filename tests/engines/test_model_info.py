@@ -20,12 +20,12 @@ def test_model_info_of_a_folder_is_in_its_configs(folders):
     assert (info.name, info.size.native, info.size.multiple) == ("sd", 64, 16)
     assert (info.tuned, info.steps, info.sampler) == (((0.0, 0.4),), 28, "DPM++ 2M Karras")
     assert info.reads_prompt
-    assert info.paints("anything")
+    assert info.inpaints("anything")
     own = read_folder_info(folders["promptless"])
     assert (own.name, own.size.native, own.steps, own.tuned) == ("tiny", 64, 6, ((0.0, 0.5),))
     assert not own.reads_prompt
-    assert own.paints("anime_Face")
-    assert not own.paints("hand")
+    assert own.inpaints("anime_Face")
+    assert not own.inpaints("hand")
     assert info.padding == PADDING
 
 

@@ -48,7 +48,7 @@ def warned(caplog):
 
 
 def same(answers, batch):
-    """Whether each answer is what a healthy engine paints of the crop, to the last bit."""
+    """Whether each answer is what a healthy engine makes of the crop, to the last bit."""
     healthy = Painter().inpaint(batch, SETTINGS)
     return [
         isinstance(a, Patch) and a.crop is b.crop and np.array_equal(a.pixels, b.pixels)

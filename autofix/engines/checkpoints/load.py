@@ -75,7 +75,7 @@ def _load_unet(found: Checkpoint, read: Read, dtype: Any) -> Any:
 def _load_vae(found: Checkpoint, read: Read, dtype: Any) -> Any:
     from diffusers import AutoencoderKL
 
-    prefix = next(each for each in VAES if f"{each}decoder.conv_in.weight" in found.header)
+    prefix = next(start for start in VAES if f"{start}decoder.conv_in.weight" in found.header)
     config = vae_config(found.header.under(prefix))
     return _fill_model(AutoencoderKL, read(prefix), found, "vae", dtype, config)
 

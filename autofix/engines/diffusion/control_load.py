@@ -124,7 +124,7 @@ def _check_width(path: Path, width: int | None, unet: Any) -> None:
     wanted = unet.config.cross_attention_dim
     if width is not None and width != wanted:
         of, model = (
-            FAMILY_OF_WIDTH.get(each, f"text embeddings {each} wide") for each in (width, wanted)
+            FAMILY_OF_WIDTH.get(wide, f"text embeddings {wide} wide") for wide in (width, wanted)
         )
         raise ModelError(
             f"the ControlNet {path.name!r} is for {of}, but the model is for {model}",

@@ -93,7 +93,7 @@ def _unsupported_reason(pipe: Pipeline, header: Header) -> str:
     if not read or not width or width in read:
         return ""
     theirs = " or ".join(
-        FAMILY_OF_WIDTH.get(each, f"models of width {each}") for each in sorted(read)
+        FAMILY_OF_WIDTH.get(known, f"models of width {known}") for known in sorted(read)
     )
     return f"it is for {theirs}, not for {FAMILY_OF_WIDTH.get(width, f'models of width {width}')}"
 

@@ -45,7 +45,9 @@ def make_scheduler(name: str, config: Any) -> Any:
     kind, settings = SAMPLERS[sampler]
     shape = SCHEDULES[schedule] if schedule else {}
     if flow:
-        sigmas = {key: False for each in SCHEDULES.values() for key in each if "sigmas" in key}
+        sigmas = {
+            key: False for options in SCHEDULES.values() for key in options if "sigmas" in key
+        }
         sigmas |= {key: value for key, value in shape.items() if key in sigmas}
         return diffusers.FlowMatchEulerDiscreteScheduler.from_config(config, **sigmas)
     diffusers_class = getattr(diffusers, kind)

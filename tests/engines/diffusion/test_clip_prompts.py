@@ -9,7 +9,7 @@ from autofix.engines.diffusion.clip_prompts import (
 )
 from autofix.engines.diffusion.engine import DiffusionEngine
 from autofix.settings.recipe import Recipe
-from tests.engines.painted import prompted
+from tests.engines.prompted import prompted
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_controlnets_act_as_in_the_controlnet_pipelines_of_diffusers(folders, ne
     ][:count]
     shown = [stacked([control_image(one, each) for one in batch]) for each in controls]
 
-    def paint(pipe, **more):
+    def denoise(pipe, **more):
         pipe.set_progress_bar_config(disable=True)
         return pipe(
             prompt=["a", "b"],
@@ -111,16 +111,19 @@ def test_controlnets_act_as_in_the_controlnet_pipelines_of_diffusers(folders, ne
         torch.inference_mode(),
         ControlNets().apply_controlnets(pipe, batch, settings_of(*controls)),
     ):
-        ours = paint(pipe)
-    unsteered = paint(pipe)
+        ours = denoise(pipe)
+    unsteered = denoise(pipe)
     net = ControlNetModel.from_pretrained(nets[kind])
     if count == 1:
         theirs = steered.from_pipe(pipe, controlnet=net)
-        wanted = paint(theirs, control_image=shown[0], controlnet_conditioning_scale=0.8)
+        wanted = denoise(theirs, control_image=shown[0], controlnet_conditioning_scale=0.8)
     else:
         theirs = steered.from_pipe(pipe, controlnet=[net, net])
-        said = {"controlnet_conditioning_scale": [0.8, 0.5], "control_guidance_start": [0.0, 0.4]}
-        wanted = paint(theirs, control_image=shown, **said)
+        arguments = {
+            "controlnet_conditioning_scale": [0.8, 0.5],
+            "control_guidance_start": [0.0, 0.4],
+        }
+        wanted = denoise(theirs, control_image=shown, **arguments)
     assert np.abs(ours - wanted).max() * 255 < 0.5
     assert np.abs(ours - unsteered).max() * 255 > 2
 
@@ -153,7 +156,7 @@ def test_a_controlnet_steers_from_start_to_end(folders, nets, start, end, steps)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "control"),
     [
         ("tile", {"model": "tile"}),
         ("tile:0.5", {"model": "tile", "weight": 0.5}),
@@ -163,8 +166,8 @@ def test_a_controlnet_steers_from_start_to_end(folders, nets, start, end, steps)
         ("/n/t.pth", {"model": "/n/t.pth"}),
     ],
 )
-def test_a_controlnet_in_a_few_words(text, said):
-    assert Recipe().override({"inpaint.control": [text]}).inpaint.control == (Control(**said),)
+def test_a_controlnet_in_a_few_words(text, control):
+    assert Recipe().override({"inpaint.control": [text]}).inpaint.control == (Control(**control),)
 
 
 def test_an_end_before_the_start_is_refused():
@@ -222,7 +225,7 @@ def test_beside_an_inpainting_checkpoint_it_works_and_warns_once(folders, nets, 
     assert far(steered, inpaint(folders["inpainting"], photo_crops())) > 1
 
 
-def test_a_pipeline_of_its_owner_is_steered_while_it_repaints_and_left_as_it_was(folders, nets):
+def test_a_pipeline_of_its_owner_is_steered_while_it_inpaints_and_left_as_it_was(folders, nets):
     pipe = StableDiffusionPipeline.from_pretrained(folders["sd"], safety_checker=None)
     asked = settings_of(Control(model=str(nets["sd"])))
     borrowed = PipelineEngine(pipe, asked)

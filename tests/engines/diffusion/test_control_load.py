@@ -127,20 +127,22 @@ def test_a_union_controlnet_is_told_the_kind_of_its_control_image(folders, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("model", "net", "said"),
+    ("model", "net", "message"),
     [
         ("sdxl", "sd", r"'sd' is for text embeddings 32 wide, but the model is for .* 64 wide"),
         ("sd", "sdxl", r"'sdxl' is for text embeddings 64 wide, but the model is for .* 32 wide"),
     ],
 )
 @pytest.mark.parametrize("form", ["folder", "file"])
-def test_a_controlnet_of_another_family_is_refused(folders, nets, tmp_path, model, net, said, form):
+def test_a_controlnet_of_another_family_is_refused(
+    folders, nets, tmp_path, model, net, message, form
+):
     path = nets[net]
     if form == "file":
         path = tmp_path / f"{net}.safetensors"
         save_file(ControlNetModel.from_pretrained(nets[net]).state_dict(), path)
-        said = said.replace(f"'{net}'", f"'{net}.safetensors'")
-    with pytest.raises(ModelError, match=said):
+        message = message.replace(f"'{net}'", f"'{net}.safetensors'")
+    with pytest.raises(ModelError, match=message):
         inpaint(folders[model], photo_crops(1), Control(model=str(path)))
 
 
@@ -152,12 +154,12 @@ def test_other_files_are_refused_as_controlnets(folders, nets, tmp_path):
     cut = tmp_path / "cut.safetensors"
     state = ControlNetModel.from_pretrained(nets["sd"]).state_dict()
     save_file({name: state[name] for name in state if "mid_block" not in name}, cut)
-    for path, said in (
+    for path, message in (
         (lora, "is no ControlNet"),
         (folders["sd"] / "unet", "is no ControlNet .* UNet2DConditionModel"),
         (broken, "cannot be read"),
         (cut, "cannot be loaded"),
         (tmp_path, "cannot be loaded"),
     ):
-        with pytest.raises(ModelError, match=said):
+        with pytest.raises(ModelError, match=message):
             inpaint(folders["sd"], photo_crops(1), Control(model=str(path)))

@@ -37,7 +37,7 @@ def _signed(spy, call):
 
 
 @pytest.mark.parametrize(
-    ("kind", "cfg", "said", "negative"),
+    ("kind", "cfg", "passed", "negative"),
     [
         ("sd3", "auto", {"guidance_scale": 7.0}, True),
         ("sd3", 1, {"guidance_scale": 1.0}, False),
@@ -53,7 +53,7 @@ def _signed(spy, call):
     ],
 )
 def test_the_cfg_scale_and_the_negative_prompt_go_where_they_belong(
-    folders, monkeypatch, kind, cfg, said, negative
+    folders, monkeypatch, kind, cfg, passed, negative
 ):
     settings = Recipe(sampling={"steps": 1, "cfg": cfg})
     engine = DiffusionEngine(folders[kind], settings)
@@ -61,7 +61,7 @@ def test_the_cfg_scale_and_the_negative_prompt_go_where_they_belong(
     engine.inpaint(crops(1), settings)
     (given,) = seen
     scales = {key: given[key] for key in ("guidance_scale", "true_cfg_scale") if key in given}
-    assert scales == said
+    assert scales == passed
     assert ("negative_prompt" in given) == negative
     assert given["prompt"]
 
@@ -76,8 +76,8 @@ def test_a_face_depends_on_its_prompt_and_not_on_its_batch(folders, kind):
     alone = [engine.inpaint([one], settings)[0] for one in (short, long)]
     for one, other in zip(together, alone, strict=True):
         assert np.abs(one.pixels - other.pixels).max() * 255 <= 1
-    told = replace(long, region=replace(long.region, prompt="something else"))
-    assert np.abs(engine.inpaint([told], settings)[0].pixels - alone[1].pixels).max() > 1e-3
+    reworded = replace(long, region=replace(long.region, prompt="something else"))
+    assert np.abs(engine.inpaint([reworded], settings)[0].pixels - alone[1].pixels).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)

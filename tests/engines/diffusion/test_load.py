@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from autofix.errors import ModelError
 from tests.engines import tiny_files
-from tests.engines.painted import engine_of, far, paint
+from tests.engines.prompted import engine_of, far, inpaint_prompts
 
 
 def other_vae(folders, home, name, **changes):
@@ -70,7 +70,7 @@ def test_a_vae_takes_the_place_of_the_model_s_own(folders, home, shared, form):
         given = str(home / "models/VAE" / f"{form}.safetensors")
         save_file(weights, given)
     own, other = shared["sd"], engine_of(folders["sd"], vae=given)
-    (before,), (after,) = paint(own, "face"), paint(other, "face")
+    (before,), (after,) = inpaint_prompts(own, "face"), inpaint_prompts(other, "face")
     assert far(before, after)
     theirs = other.load().pipe.vae.state_dict()
     assert all(torch.equal(theirs[key], each) for key, each in vae.state_dict().items())
@@ -89,7 +89,7 @@ def test_another_vae_under_the_same_name_is_another_engine(folders, home):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"latent_channels": 16}, "has 16 latent channels, the model 4"),
         (
@@ -102,13 +102,13 @@ def test_another_vae_under_the_same_name_is_another_engine(folders, home):
         ),
     ],
 )
-def test_a_vae_of_other_latents_is_refused(folders, home, changes, said):
+def test_a_vae_of_other_latents_is_refused(folders, home, changes, message):
     _, folder = other_vae(folders, home, "wrong", **changes)
-    with pytest.raises(ModelError, match=said):
-        paint(engine_of(folders["sd"], vae=str(folder)), "face")
+    with pytest.raises(ModelError, match=message):
+        inpaint_prompts(engine_of(folders["sd"], vae=str(folder)), "face")
     weights = folder / "diffusion_pytorch_model.safetensors"
     with pytest.raises(ModelError, match=r"cannot be used with this model.*set model\.vae"):
-        paint(engine_of(folders["sd"], vae=str(weights)), "face")
+        inpaint_prompts(engine_of(folders["sd"], vae=str(weights)), "face")
 
 
 def test_a_vae_that_is_not_there_or_a_pickle_is_refused(folders, home):
@@ -123,5 +123,5 @@ def test_a_vae_that_is_not_there_or_a_pickle_is_refused(folders, home):
 def test_pickled_weights_in_a_folder_need_trust(tmp_path):
     tiny_files.pipeline("sd1").save_pretrained(tmp_path, safe_serialization=False)
     with pytest.raises(ModelError, match="cannot be loaded"):
-        paint(engine_of(tmp_path), "a face")
-    assert paint(engine_of(tmp_path, trust_pickle=True), "a face")
+        inpaint_prompts(engine_of(tmp_path), "a face")
+    assert inpaint_prompts(engine_of(tmp_path, trust_pickle=True), "a face")

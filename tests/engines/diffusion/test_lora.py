@@ -10,16 +10,16 @@ from autofix.engines.diffusion.engine import DiffusionEngine, PipelineEngine
 from autofix.engines.diffusion.lora import KEPT, LoraSwitch
 from autofix.errors import ModelError
 from autofix.settings.recipe import Recipe
-from tests.engines.painted import engine_of, far, paint, prompted
+from tests.engines.prompted import engine_of, far, inpaint_prompts, prompted
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 def test_a_lora_changes_the_picture_and_leaves_no_trace(shared, kind):
     one = shared[kind]
-    (before,) = paint(one, "face")
-    (with_it,) = paint(one, f"face<lora:{kind} style v1.5:0.5>")
-    (off,) = paint(one, f"face<lora:{kind} style v1.5:0>")
-    (after,) = paint(one, "face")
+    (before,) = inpaint_prompts(one, "face")
+    (with_it,) = inpaint_prompts(one, f"face<lora:{kind} style v1.5:0.5>")
+    (off,) = inpaint_prompts(one, f"face<lora:{kind} style v1.5:0>")
+    (after,) = inpaint_prompts(one, "face")
     assert far(before, with_it)
     assert np.array_equal(before, off)
     assert np.array_equal(before, after)
@@ -38,11 +38,11 @@ def test_faces_with_unlike_loras_in_one_batch_are_as_each_alone(shared):
     hook = one.load().pipe.unet.register_forward_pre_hook(
         lambda _, given, more: calls.append(len(more["encoder_hidden_states"])), with_kwargs=True
     )
-    together = paint(one, *prompts)
+    together = inpaint_prompts(one, *prompts)
     hook.remove()
     assert calls == [4, 4, 2, 2, 4, 4]  # three sets of two, one and two faces, with guidance
     for prompt, pixels in zip(prompts, together, strict=True):
-        assert not far(paint(one, prompt)[0], pixels)
+        assert not far(inpaint_prompts(one, prompt)[0], pixels)
     assert far(together[0], together[1])
     assert far(together[0], together[2])
     assert not far(together[0], together[3])
@@ -85,7 +85,7 @@ def test_a_lora_is_loaded_once_and_few_are_kept(folders, home, monkeypatch):
     monkeypatch.setattr(
         pipe, "load_lora_weights", lambda *a, **k: loaded.append(1) or load(*a, **k)
     )
-    (plain,) = paint(one, "face")
+    (plain,) = inpaint_prompts(one, "face")
     for _ in range(2):
         list(
             one.load().loras.activate_sets(["<lora:sd-te:1>", "<lora:sd-te:0.4> <lora:sd-unet:1>"])
@@ -98,9 +98,9 @@ def test_a_lora_is_loaded_once_and_few_are_kept(folders, home, monkeypatch):
         list(one.load().loras.activate_sets([f"<lora:{copy.stem}:1>"]))
     assert len(pipe.unet.peft_config) == KEPT
     assert not hasattr(pipe.text_encoder, "peft_config")
-    assert np.array_equal(paint(one, "face")[0], plain)
-    (again,) = paint(one, "face <lora:sd-unet:1>")
-    assert np.array_equal(again, paint(one, "face <lora:copy3:1>")[0])
+    assert np.array_equal(inpaint_prompts(one, "face")[0], plain)
+    (again,) = inpaint_prompts(one, "face <lora:sd-unet:1>")
+    assert np.array_equal(again, inpaint_prompts(one, "face <lora:copy3:1>")[0])
     assert far(again, plain)
     for copy in copies:
         copy.unlink()
@@ -110,10 +110,10 @@ def test_a_lora_that_a_picture_names_and_is_not_there_is_left_out_with_one_warni
     folders, home, caplog
 ):
     one = engine_of(folders["sd"])
-    (plain,) = paint(one, "face")
+    (plain,) = inpaint_prompts(one, "face")
     with caplog.at_level(logging.WARNING, "autofix"):
         for _ in range(2):
-            (pixels,) = paint(one, "face<lora:sd-unit:1>")
+            (pixels,) = inpaint_prompts(one, "face<lora:sd-unit:1>")
     assert np.array_equal(pixels, plain)
     (record,) = caplog.records
     assert "<lora:sd-unit:1> is left out" in record.getMessage()
@@ -128,7 +128,7 @@ def test_a_lora_that_the_recipe_s_prompt_names_must_be_there(folders, home):
     engine_of(folders["sd"], prompt="<lora:{a|b}:1> <lora:__styles__:1>")  # drawn later
     one = engine_of(folders["sd"])
     with pytest.raises(ModelError, match="no LoRA 'gone'"):
-        paint(one, "<lora:gone>", prompt="<lora:gone>")
+        inpaint_prompts(one, "<lora:gone>", prompt="<lora:gone>")
 
 
 def test_a_pickle_is_no_lora(folders, home):
@@ -159,20 +159,20 @@ def test_the_owner_s_pipeline_keeps_its_own_loras(folders, home):
         str(home / "models/Lora"), weight_name="sd-diffusers.safetensors", adapter_name="mine"
     )
     one = PipelineEngine(pipe, Recipe(sampling={"steps": 3}))
-    (plain,) = paint(one, "face")
-    (tagged,) = paint(one, "face<lora:sd-te:1>")
+    (plain,) = inpaint_prompts(one, "face")
+    (tagged,) = inpaint_prompts(one, "face<lora:sd-te:1>")
     assert np.array_equal(plain, tagged)
     assert pipe.get_active_adapters() == ["mine"]
     assert pipe.get_list_adapters() == {"unet": ["mine"], "text_encoder": ["mine"]}
     pipe.disable_lora()
-    assert far(paint(one, "face")[0], plain)
+    assert far(inpaint_prompts(one, "face")[0], plain)
     with pytest.raises(ModelError, match=r"cannot be put into a pipeline.*set pipe\.vae"):
         PipelineEngine(pipe, Recipe(model={"vae": "mine"}))
 
 
 def test_closing_drops_the_loras_and_they_come_back(folders, home):
     one = engine_of(folders["sd"])
-    (before,) = paint(one, "face<lora:sd-unet>")
+    (before,) = inpaint_prompts(one, "face<lora:sd-unet>")
     one.close()
     assert one.model is None
-    assert np.array_equal(paint(one, "face<lora:sd-unet>")[0], before)
+    assert np.array_equal(inpaint_prompts(one, "face<lora:sd-unet>")[0], before)

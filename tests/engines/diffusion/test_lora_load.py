@@ -9,7 +9,7 @@ from autofix.engines.diffusion.lora import LoraSwitch
 from autofix.engines.diffusion.lora_load import load_lora
 from autofix.errors import ModelError
 from tests.engines.lora_files import ENCODERS, layers, lora
-from tests.engines.painted import engine_of, far, paint
+from tests.engines.prompted import engine_of, far, inpaint_prompts
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
@@ -110,19 +110,19 @@ def test_a_lora_of_another_family_is_named_and_nothing_of_it_stays(folders, home
     }
     save_file(wide, home / "models/Lora/wide.safetensors")
     one = engine_of(folders["sd"])
-    (plain,) = paint(one, "face")
-    assert np.array_equal(paint(one, "face<lora:wide>")[0], plain)
+    (plain,) = inpaint_prompts(one, "face")
+    assert np.array_equal(inpaint_prompts(one, "face<lora:wide>")[0], plain)
     assert (
         "'wide.safetensors' cannot be used: it is for SDXL, not for models of width 32"
         in caplog.text
     )
     with pytest.raises(ModelError, match="it is for SDXL"):
-        paint(one, "face<lora:wide>", prompt="<lora:wide>")
-    assert np.array_equal(paint(one, "face")[0], plain)
+        inpaint_prompts(one, "face<lora:wide>", prompt="<lora:wide>")
+    assert np.array_equal(inpaint_prompts(one, "face")[0], plain)
 
 
 @pytest.mark.parametrize(
-    ("tensors", "said"),
+    ("tensors", "message"),
     [
         ({"lora_unet_x.hada_w1_a": torch.zeros(1)}, "it is a LoHa"),
         ({"lora_transformer_x.lora_down.weight": torch.zeros(1, 1)}, ""),
@@ -139,12 +139,12 @@ def test_a_lora_of_another_family_is_named_and_nothing_of_it_stays(folders, home
     ],
     ids=["loha", "transformer", "checkpoint", "half"],
 )
-def test_a_file_that_does_not_fit_leaves_the_model_as_it_was(folders, home, tensors, said):
+def test_a_file_that_does_not_fit_leaves_the_model_as_it_was(folders, home, tensors, message):
     path = home / "models/Lora/odd.safetensors"
     save_file(tensors, path)
     one = engine_of(folders["sd"])
-    (plain,) = paint(one, "face")
-    with pytest.raises(ModelError, match=rf"'odd.safetensors' cannot be used: {said}"):
-        paint(one, "face<lora:odd>", prompt="<lora:odd>")
-    assert np.array_equal(paint(one, "face")[0], plain)
-    assert far(paint(one, "face<lora:sd-unet>")[0], plain)
+    (plain,) = inpaint_prompts(one, "face")
+    with pytest.raises(ModelError, match=rf"'odd.safetensors' cannot be used: {message}"):
+        inpaint_prompts(one, "face<lora:odd>", prompt="<lora:odd>")
+    assert np.array_equal(inpaint_prompts(one, "face")[0], plain)
+    assert far(inpaint_prompts(one, "face<lora:sd-unet>")[0], plain)

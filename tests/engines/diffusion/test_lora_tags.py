@@ -29,15 +29,15 @@ def test_a_tag_is_read_as_a1111_does(tag, read):
 
 
 @pytest.mark.parametrize(
-    ("tag", "said"),
+    ("tag", "message"),
     [
         ("<hypernet:a:1>", "<hypernet:a:1> in the prompt is not supported"),
         ("<lora:a:much>", "is no number"),
         ("<lora:a:nan>", "beyond 100"),
     ],
 )
-def test_a_tag_that_means_nothing_is_refused(tag, said):
-    with pytest.raises(ModelError, match=said):
+def test_a_tag_that_means_nothing_is_refused(tag, message):
+    with pytest.raises(ModelError, match=message):
         read_tag(tag)
 
 

@@ -160,7 +160,7 @@ def a1111_sigmas(schedule, steps):
 
 @pytest.mark.parametrize("schedule", ["Karras", "Exponential", "Uniform", "Simple", "DDIM"])
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "DPM++ SDE", "Euler", "Heun", "DPM2", "LMS"])
-def test_a_repaint_meets_the_noise_levels_of_a1111(sampler, schedule):
+def test_inpainting_meets_the_noise_levels_of_a1111(sampler, schedule):
     """28 steps at strength 0.4: the last 12 of the schedule, from its sigma number 16."""
     _, met = denoised(f"{sampler} {schedule}", steps=28, strength=0.4)
     each = 2 if sampler in ("DPM++ SDE", "Heun", "DPM2") else 1

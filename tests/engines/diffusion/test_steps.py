@@ -142,7 +142,7 @@ def test_diffusers_count_is_that_of_the_pipeline_itself():
 
 
 def test_plms_asks_twice_at_the_second_of_the_steps_done():
-    """diffusers asks twice at the second of the schedule, which a repaint leaves out."""
+    """diffusers asks twice at the second of the schedule, which inpainting leaves out."""
     made = PNDMScheduler(skip_prk_steps=True, beta_schedule="scaled_linear")
     pipe = SimpleNamespace(scheduler=made)
     made.set_timesteps(10)

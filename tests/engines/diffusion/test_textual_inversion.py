@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from autofix.engines.diffusion.clip_prompts import CHUNK, PromptEncoder, prompt_chunks
 from autofix.engines.diffusion.textual_inversion import Embeddings
 from tests.engines import tiny
-from tests.engines.painted import engine_of
+from tests.engines.prompted import engine_of
 
 EMBEDDINGS = {
     "sd": {"emb_params": (3, tiny.WIDTH)},

@@ -67,7 +67,7 @@ def with_network(path, network, settings=CPU):
     return engine
 
 
-def painted(engine, *crops, **settings):
+def inpainted_pixels(engine, *crops, **settings):
     return [
         patch.pixels for patch in engine.inpaint(crops, CPU.with_values("restoration", **settings))
     ]
@@ -122,8 +122,8 @@ def test_the_model_info_of_a_network(restoreformer, gfpgan):
     assert info.family == "face restoration (RestoreFormer)"
     assert not info.reads_prompt
     assert not info.faithful  # it may redraw an eye: the check must bear that
-    assert info.paints("anime_face")
-    assert not info.paints("hand")
+    assert info.inpaints("anime_face")
+    assert not info.inpaints("hand")
     assert info.identity != RestorationEngine(gfpgan, TRUSTING).info.identity
     assert info.identity == RestorationEngine(restoreformer, CPU).info.identity
 
@@ -131,21 +131,21 @@ def test_the_model_info_of_a_network(restoreformer, gfpgan):
 def test_restoreformer_inpaints_alike_alone_in_a_batch_and_after_closing(restoreformer):
     engine = RestorationEngine(restoreformer, CPU)
     crops = [hopper(), hopper(size=256)]
-    first, second = painted(engine, *crops)
+    first, second = inpainted_pixels(engine, *crops)
     assert first.shape == (512, 512, 3)
     assert second.shape == (256, 256, 3)
     assert np.abs(first - as_values(crops[0])).mean() > 0.05
     engine.close()
-    (alone,) = painted(engine, crops[0])
+    (alone,) = inpainted_pixels(engine, crops[0])
     assert np.abs(alone - first).max() < 1 / 255
 
 
 def test_gfpgan_inpaints_with_the_noise_of_its_file(gfpgan, narrow):
     engine = RestorationEngine(gfpgan, TRUSTING)
     torch.manual_seed(1)
-    first = painted(engine, hopper(), hopper())
+    first = inpainted_pixels(engine, hopper(), hopper())
     torch.manual_seed(2)
-    again = painted(engine, hopper())
+    again = inpainted_pixels(engine, hopper())
     assert np.abs(first[0] - as_values(hopper())).mean() > 0.05
     assert np.abs(first[0] - first[1]).max() < 1 / 255
     assert np.abs(first[0] - again[0]).max() < 1 / 255
@@ -200,7 +200,7 @@ def test_codeformer_is_handed_its_weight(codeformer, monkeypatch):
     engine = RestorationEngine(codeformer, CPU)
     plain = face(smooth(600, 600).pixels, (100, 100, 400, 400), {})
     for weight in (0.0, 0.25, 1.0):
-        (values,) = painted(engine, plain, codeformer_weight=weight)
+        (values,) = inpainted_pixels(engine, plain, codeformer_weight=weight)
         assert np.abs(values - weight).max() < 1e-5
 
 
@@ -210,7 +210,7 @@ def test_a_network_sees_values_from_minus_one_to_one(restoreformer):
     black_and_white[:, 32:] = 255
     plain = face(black_and_white, (0, 0, 64, 64), {}, size=512)
     engine = with_network(restoreformer, lambda x: seen.append(x) or (x,))
-    (values,) = painted(engine, plain)
+    (values,) = inpainted_pixels(engine, plain)
     assert seen[0].shape == (1, 3, 512, 512)
     assert (seen[0].min(), seen[0].max()) == (-1, 1)
     assert np.abs(values - as_values(plain)).max() < 1e-5
@@ -220,7 +220,7 @@ def test_a_network_sees_values_from_minus_one_to_one(restoreformer):
 def test_a_face_that_a_network_leaves_alone_stays(restoreformer, size):
     """There and back costs little: the crop is smooth at the template's scale."""
     one = hopper(size=size)
-    (values,) = painted(with_network(restoreformer, lambda x: (x,)), one)
+    (values,) = inpainted_pixels(with_network(restoreformer, lambda x: (x,)), one)
     difference = np.abs(values - as_values(one))
     assert difference.mean() < 0.005
     assert np.percentile(difference, 99) < 0.06
@@ -230,7 +230,7 @@ def test_the_aligned_square_alone_is_inpainted_and_fades_at_its_rim(restoreforme
     small = {name: (150 + x / 4, 150 + y / 4) for name, (x, y) in TEMPLATE.items()}
     one = face(smooth(400, 400).pixels, (150, 150, 278, 278), small, window=(0, 0, 400, 400))
     white = with_network(restoreformer, lambda x: (torch.ones_like(x),))
-    (values,) = painted(white, one)
+    (values,) = inpainted_pixels(white, one)
     scale = 512 / 400
     corner = int(145 * scale)
     assert np.array_equal(values[:corner], as_values(one)[:corner])
@@ -244,14 +244,16 @@ def test_the_aligned_square_alone_is_inpainted_and_fades_at_its_rim(restoreforme
 def test_visibility_blends_with_the_crop(restoreformer, landmarks):
     one = hopper(landmarks=landmarks)
     white = with_network(restoreformer, lambda x: (torch.ones_like(x),))
-    none, half, full = (painted(white, one, visibility=part)[0] for part in (0.0, 0.5, 1.0))
+    none, half, full = (
+        inpainted_pixels(white, one, visibility=part)[0] for part in (0.0, 0.5, 1.0)
+    )
     assert np.array_equal(none, as_values(one))
     assert np.abs(half - (none + full) / 2).max() < 1e-5
 
 
 def test_a_value_that_is_not_finite_is_left_to_the_check(restoreformer):
     broken = with_network(restoreformer, lambda x: (x * torch.nan,))
-    assert np.isnan(painted(broken, hopper())[0]).any()
+    assert np.isnan(inpainted_pixels(broken, hopper())[0]).any()
 
 
 def test_a_failing_network_is_an_engine_error(restoreformer):
@@ -259,7 +261,7 @@ def test_a_failing_network_is_an_engine_error(restoreformer):
         raise RuntimeError("out of memory\nand much more")
 
     with pytest.raises(EngineError, match="failed: out of memory: try a smaller --batch-size"):
-        painted(with_network(restoreformer, full), hopper())
+        inpainted_pixels(with_network(restoreformer, full), hopper())
 
 
 def test_a_file_of_another_size_is_refused_when_loaded(gfpgan, restoreformer, tmp_path):
@@ -296,6 +298,6 @@ def test_a_gfpgan_of_true_size_restores_a_face(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "true.safetensors"
     save_file(GFPGAN.GFPGAN().state_dict(), path)
-    (values,) = painted(RestorationEngine(path, CPU), hopper())
+    (values,) = inpainted_pixels(RestorationEngine(path, CPU), hopper())
     assert np.isfinite(values).all()
     assert np.abs(values - as_values(hopper())).mean() > 0.05

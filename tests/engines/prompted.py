@@ -22,7 +22,7 @@ def prompted(*prompts):
     ]
 
 
-def paint(engine, *prompts, **settings):
+def inpaint_prompts(engine, *prompts, **settings):
     """The pixels of one batch."""
     settings = recipe_of(**{"steps": 3, **settings})
     return [patch.pixels for patch in engine.inpaint(prompted(*prompts), settings)]
