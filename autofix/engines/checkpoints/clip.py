@@ -8,11 +8,11 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from autofix.engines.checkpoints.configs_from_shapes import clip_config
 from autofix.engines.checkpoints.weight_file import Header
+from autofix.engines.diffusion.pipeline_adapter import convert_open_clip
 from autofix.errors import ModelError
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -99,9 +99,5 @@ def _from_open_clip(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
     Without ViT-H's last layer: SD 2.x was trained on the output of the one before.
     """
-    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
-
-    width = tensors[f"{prefix}token_embedding.weight"].shape[1]
-    model = SimpleNamespace(config=SimpleNamespace(hidden_size=width))
-    named = convert_open_clip_checkpoint(model, tensors, prefix)
+    named = convert_open_clip(tensors, prefix)
     return {key.removeprefix("text_model."): tensor for key, tensor in named.items()}

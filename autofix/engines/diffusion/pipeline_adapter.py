@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,6 +99,19 @@ def convert_controlnet(state: dict[str, Any], layers_per_block: int) -> dict[str
     converted: dict[str, Any] = convert_controlnet_checkpoint(
         state, {"layers_per_block": layers_per_block}
     )
+    return converted
+
+
+def convert_open_clip(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The tensors of an OpenCLIP text encoder, whose keys start with `prefix`, by diffusers' names.
+
+    Of the model that diffusers wants it reads the width alone.
+    """
+    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+
+    width = tensors[f"{prefix}token_embedding.weight"].shape[1]
+    model = SimpleNamespace(config=SimpleNamespace(hidden_size=width))
+    converted: dict[str, Any] = convert_open_clip_checkpoint(model, tensors, prefix)
     return converted
 
 
