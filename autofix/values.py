@@ -116,7 +116,7 @@ class SoftMask:
         """How many pixels it covers, a half covered one counting one half."""
         return float(self.values.sum(dtype=np.int64)) / 255
 
-    def trimmed(self) -> SoftMask:
+    def trim(self) -> SoftMask:
         """The same mask in the smallest box that holds its non-zero values."""
         if self.empty:
             x0, y0 = self.box_xyxy[:2]
@@ -160,7 +160,7 @@ class Region:
     skip: str = ""
     pass_index: int = 0
 
-    def skipped(self, reason: str) -> Region:
+    def with_skip(self, reason: str) -> Region:
         """The same region, not to be inpainted, for the first reason given."""
         return self if self.skip else replace(self, skip=reason)
 

@@ -15,7 +15,7 @@ import click
 import numpy as np
 
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.imagefiles.files import find, read
+from autofix.imagefiles.files import find_pictures, read
 from autofix.settings.recipe import Recipe
 from autofix.settings.recipe_toml import load_recipe
 from autofix.settings.region_sections import Check
@@ -97,7 +97,7 @@ def _labelled(
     held_out: Sequence[Portrait], model: Path, detector: MediapipeFaces, recipe: Recipe
 ) -> Iterator[Labelled]:
     made = list(subjects(held_out, detector, recipe))
-    for found in find([ROOT / "samples"], out=None):
+    for found in find_pictures([ROOT / "samples"], out=None):
         picture = read(found.path, name=found.relative)
         crops = in_picture(picture, detector, recipe)
         made += [sample(cut, f"{found.relative} {n}") for n, cut in enumerate(crops)]

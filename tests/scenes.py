@@ -94,7 +94,7 @@ def _mask(centre, radius, random):
     y, x = np.abs(np.mgrid[0:HIGH, 0:WIDE] + 0.5 - centre[::-1, None, None]) / radius
     inside = np.hypot(x, y) <= 1 if random.random() < 0.5 else np.maximum(x, y) <= 0.9
     soft = cv2.GaussianBlur(np.uint8(inside) * 255, (0, 0), radius * random.uniform(0.06, 0.12))
-    return SoftMask((0, 0, WIDE, HIGH), soft).trimmed()
+    return SoftMask((0, 0, WIDE, HIGH), soft).trim()
 
 
 def _grain(random):

@@ -46,10 +46,10 @@ def test_a_mask_must_fill_its_box():
 def test_a_mask_is_trimmed_to_what_it_covers():
     values = np.zeros((6, 8), np.uint8)
     values[2:4, 3:7] = 128
-    trimmed = SoftMask((10, 20, 18, 26), values).trimmed()
+    trimmed = SoftMask((10, 20, 18, 26), values).trim()
     assert trimmed.box_xyxy == (13, 22, 17, 24)
     assert trimmed.area == pytest.approx(8 * 128 / 255)
-    nothing = SoftMask((10, 20, 18, 26), values * 0).trimmed()
+    nothing = SoftMask((10, 20, 18, 26), values * 0).trim()
     assert nothing.empty
     assert nothing.box_xyxy == (10, 20, 10, 20)
 
@@ -61,7 +61,7 @@ def test_a_mask_is_seen_through_any_box():
 
 
 def test_the_first_reason_to_skip_stays():
-    assert region((0, 0, 2, 2)).skipped("a").skipped("b").skip == "a"
+    assert region((0, 0, 2, 2)).with_skip("a").with_skip("b").skip == "a"
 
 
 def test_a_patch_must_have_its_crops_shape():

@@ -15,7 +15,7 @@ from autofix.cli.overlay import draw_overlay
 from autofix.cli.reporting import region_line
 from autofix.errors import PictureError
 from autofix.imagefiles import files
-from autofix.imagefiles.files import Found
+from autofix.imagefiles.files import FoundFile
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
 from autofix.records import picture_record, region_record
@@ -33,7 +33,7 @@ def command(inputs: tuple[str, ...], out: Path | None, as_json: bool, **settings
     With -o every picture is drawn as PNG, with mask, box, crop and number of each region.
     """
     recipe = chosen_recipe(settings)
-    found = files.find([Path(given) for given in inputs], out=out)
+    found = files.find_pictures([Path(given) for given in inputs], out=out)
     failed = False
     with Toolbox(recipe) as toolbox, Pipeline(recipe, toolbox) as pipeline:
         for record in detect_files(found, pipeline, out=out):
@@ -42,7 +42,7 @@ def command(inputs: tuple[str, ...], out: Path | None, as_json: bool, **settings
                 click.echo(json.dumps(record))
                 continue
             count = f"{len(record['regions'])} found"
-            line = f"{files.shown(record['input'])}: {record['reason'] or count}"
+            line = f"{files.printable(record['input'])}: {record['reason'] or count}"
             click.echo(line, err=record["status"] == "failed")
             for region in record["regions"]:
                 click.echo(region_line(region))
@@ -50,7 +50,7 @@ def command(inputs: tuple[str, ...], out: Path | None, as_json: bool, **settings
 
 
 def detect_files(
-    found: Sequence[Found], pipeline: Pipeline, *, out: Path | None = None
+    found: Sequence[FoundFile], pipeline: Pipeline, *, out: Path | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yields a record a picture of what would be done; with `out`, also writes an overlay each."""
     for picture in found:
@@ -60,7 +60,7 @@ def detect_files(
             yield _record_of(picture, pipeline, status="failed", reason=str(error))
 
 
-def _detect_file(found: Found, pipeline: Pipeline, out: Path | None) -> dict[str, Any]:
+def _detect_file(found: FoundFile, pipeline: Pipeline, out: Path | None) -> dict[str, Any]:
     picture = files.read(found.path, name=found.relative)
     regions = pipeline.plan(picture)
     windows = [
@@ -78,7 +78,7 @@ def _detect_file(found: Found, pipeline: Pipeline, out: Path | None) -> dict[str
     )
 
 
-def _record_of(found: Found, pipeline: Pipeline, **more: Any) -> dict[str, Any]:
+def _record_of(found: FoundFile, pipeline: Pipeline, **more: Any) -> dict[str, Any]:
     return picture_record(
         input=str(found.path),
         recipe=pipeline.recipe.name,

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from autofix.cli.options import recipe_options, stated_changes
-from autofix.imagefiles.discovery import shown
+from autofix.imagefiles.discovery import printable
 
 
 @click.command()
@@ -36,7 +36,7 @@ def command(
     for record in _fix_files(files, backup, changes, settings["recipe"], own_recipe):
         if record["status"] == "failed":
             failed = True
-            click.echo(f"failed: {shown(record['input'])}: {record['reason']}", err=True)
+            click.echo(f"failed: {printable(record['input'])}: {record['reason']}", err=True)
         else:
             click.echo(record["output"] or record["input"])
     return int(failed)

@@ -32,7 +32,7 @@ def show(name: str) -> None:
 @click.argument("file")
 def check(file: str) -> None:
     """Say whether a recipe file holds; exit 2 where it does not."""
-    from autofix.prompts import check as check_prompts
+    from autofix.prompts import check_prompts
 
     recipe = recipes.load_recipe(file)
     for one in recipe.each_pass:

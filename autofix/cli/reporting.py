@@ -14,7 +14,7 @@ import click
 from tqdm import tqdm
 
 from autofix.errors import UsageError
-from autofix.imagefiles.files import shown
+from autofix.imagefiles.files import printable
 from autofix.pipeline.pipeline import Pipeline
 
 
@@ -57,11 +57,11 @@ def report_record(
         lines.write(json.dumps(record) + "\n")
         lines.flush()
     if record["status"] == "failed":
-        name = shown(Path(record["input"]))
+        name = printable(Path(record["input"]))
         where = "" if name in record["reason"] else f"{name}: "
         tqdm.write(f"failed: {where}{record['reason']}", file=sys.stderr)
     if verbose:
-        tqdm.write(f"{record['status']}: {shown(Path(record['input']))}", file=sys.stderr)
+        tqdm.write(f"{record['status']}: {printable(Path(record['input']))}", file=sys.stderr)
         for line in (*record["notes"], *map(region_line, record["regions"])):
             tqdm.write(line, file=sys.stderr)
 

@@ -25,7 +25,7 @@ from autofix.cli.reporting import (
 from autofix.errors import UsageError
 from autofix.frontends.files.batch import Batch, Destination
 from autofix.frontends.files.output_lock import locked_output
-from autofix.imagefiles.files import Found, find, shown, sweep
+from autofix.imagefiles.files import FoundFile, find_pictures, printable, remove_temporaries
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.region_sections import Check
@@ -65,7 +65,7 @@ def command(
     recipe = chosen_recipe(settings)
     _check_destination(out, in_place, backup)
     # Originals go to the backup under the same names: they may not collide there either.
-    found = find([Path(given) for given in inputs], out=out or backup)
+    found = find_pictures([Path(given) for given in inputs], out=out or backup)
     destination = Destination(out, _journal_folder(found, out), backup)
     with ExitStack() as stack:
         progress = None if quiet else download_bar()
@@ -114,28 +114,28 @@ def _check_destination(out: Path | None, in_place: bool, backup: Path | None) ->
         raise UsageError("--backup is for --in-place", "with -o the inputs are never touched")
 
 
-def _journal_folder(found: Sequence[Found], out: Path | None) -> Path:
+def _journal_folder(found: Sequence[FoundFile], out: Path | None) -> Path:
     """The output folder, or in place the folder that holds all the pictures."""
     if out is not None or not found:
         return out or Path()
     return Path(os.path.commonpath([picture.path.absolute().parent for picture in found]))
 
 
-def _sweep_folders(found: Sequence[Found], destination: Destination) -> None:
+def _sweep_folders(found: Sequence[FoundFile], destination: Destination) -> None:
     """Remove what a killed run left half-written."""
     if destination.out is not None:
-        sweep(destination.out)
+        remove_temporaries(destination.out)
         return
     for folder in {picture.path.parent for picture in found}:
-        sweep(folder, deep=False)
+        remove_temporaries(folder, deep=False)
 
 
-def _dry_run(found: Sequence[Found], pipeline: Pipeline) -> int:
+def _dry_run(found: Sequence[FoundFile], pipeline: Pipeline) -> int:
     from autofix.cli.detect import detect_files
 
     failed = False
     for record in detect_files(found, pipeline):
-        click.echo(f"{shown(Path(record['input']))}: {record['reason'] or record['status']}")
+        click.echo(f"{printable(Path(record['input']))}: {record['reason'] or record['status']}")
         for region in record["regions"]:
             click.echo(region_line(region))
         failed |= record["status"] == "failed"

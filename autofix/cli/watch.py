@@ -33,7 +33,7 @@ from autofix.cli.serve import answering_hook
 from autofix.errors import AutofixError
 from autofix.frontends.files.batch import Batch, Destination
 from autofix.frontends.watch.watcher import Watcher
-from autofix.imagefiles.files import shown
+from autofix.imagefiles.files import printable
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
 
@@ -116,8 +116,8 @@ def command(
             warn_unread_prompts(pipeline)
         lines = open_jsonl(jsonl, stack, append=True)
         stack.enter_context(_stopped_by_signals(watcher))
-        watched = ", ".join(shown(folder) for folder in folders)
-        status.show_status(f"watching {watched}; results in {shown(out)}")
+        watched = ", ".join(printable(folder) for folder in folders)
+        status.show_status(f"watching {watched}; results in {printable(out)}")
         _report_records(watcher, status, lines, verbose=verbose)
     return 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autofix.errors import UsageError
 from autofix.frontends import ipc
-from autofix.imagefiles.discovery import Found, shown
+from autofix.imagefiles.discovery import FoundFile, printable
 
 if TYPE_CHECKING:  # the caller of a worker loads no model library
     from autofix.frontends.files.batch import Record
@@ -34,7 +34,7 @@ def fix_in_place(
     """
     from autofix.frontends.files.batch import Batch, Destination
 
-    found = [Found(path, backup_name(path)) for path in map(_resolve_file, paths)]
+    found = [FoundFile(path, backup_name(path)) for path in map(_resolve_file, paths)]
     for folder, group in groupby(found, key=lambda one: one.path.parent):
         unique = {one.path: one for one in group}
         with Batch(pipeline, Destination(None, folder, backup), recipe=recipe) as batch:
@@ -71,7 +71,7 @@ def answer_hook(pipeline: Pipeline, roots: Sequence[Path]) -> Callable[[Any], It
         path = Path(os.path.realpath(given))
         if not any(path.is_relative_to(root) for root in real_roots):
             raise UsageError(
-                f"{shown(path)} is outside {' and '.join(map(shown, real_roots))}",
+                f"{printable(path)} is outside {' and '.join(map(printable, real_roots))}",
                 "start autofix with --root and a folder that holds it",
             )
         return path
@@ -95,7 +95,7 @@ def _resolve_file(path: Path) -> Path:
     """The path with its links resolved. Raises UsageError for a folder, a pipe or the like."""
     path = Path(os.path.realpath(path))
     if os.path.exists(path) and not path.is_file():
-        raise UsageError(f"{shown(path)} is no file", "autofix run takes folders")
+        raise UsageError(f"{printable(path)} is no file", "autofix run takes folders")
     return path
 
 

@@ -165,13 +165,13 @@ def _read_orientation(
     xmp: bytes | None, block: bytes | None
 ) -> tuple[bytes | None, int, bytes | None]:
     """XMP and EXIF saying that the picture is upright, and how it was turned before, 1 to 8."""
-    turn = exif.orientation(block) if block else None
+    turn = exif.read_orientation(block) if block else None
     match = _XMP_ORIENTATION.search(xmp) if xmp else None
     if turn is None and match:
         turn = int(match[2])
     if xmp:
         xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
-    return xmp, turn or 1, exif.upright(block) if block else None
+    return xmp, turn or 1, exif.set_upright(block) if block else None
 
 
 def _read_exif(image: Image.Image, text: tuple[tuple[str, str], ...]) -> bytes | None:
@@ -184,7 +184,7 @@ def _read_exif(image: Image.Image, text: tuple[tuple[str, str], ...]) -> bytes |
             block = bytes.fromhex("".join(raw.split("\n")[3:]))
         except ValueError:
             return None
-    return exif.normalised(block) if isinstance(block, bytes) and block else None
+    return exif.normalise(block) if isinstance(block, bytes) and block else None
 
 
 def _tiff_exif(image: Image.Image) -> bytes | None:
@@ -199,7 +199,7 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
         for tag in DIRECTORIES:
             if directory := found.get_ifd(tag):
                 kept[tag] = dict(directory)
-        return exif.normalised(kept.tobytes()) if len(kept) else None
+        return exif.normalise(kept.tobytes()) if len(kept) else None
     except PILLOW_ERRORS:
         return None
 

@@ -20,14 +20,14 @@ PICTURE_SUFFIXES = (
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFile:
     """A file to work on, and where its result goes below the output folder, parted by "/"."""
 
     path: Path
     relative: str
 
 
-def find(inputs: Sequence[Path], *, out: Path | None) -> tuple[Found, ...]:
+def find_pictures(inputs: Sequence[Path], *, out: Path | None) -> tuple[FoundFile, ...]:
     """The files that the inputs stand for, each once, in the inputs' order.
 
     A folder gives the pictures in it and below it, sorted, relative to it; hidden ones and those in
@@ -38,7 +38,7 @@ def find(inputs: Sequence[Path], *, out: Path | None) -> tuple[Found, ...]:
     would get two results of one name or a result in place of an input.
     """
     avoided = os.path.realpath(out) if out is not None else None
-    found: dict[str, Found] = {}
+    found: dict[str, FoundFile] = {}
     for given in inputs:
         for one in _expand_input(os.fspath(given), avoided):
             found.setdefault(_path_identity(os.fspath(one.path)), one)
@@ -47,10 +47,10 @@ def find(inputs: Sequence[Path], *, out: Path | None) -> tuple[Found, ...]:
     return tuple(found.values())
 
 
-def walk(
+def walk_pictures(
     folder: Path, *, out: Path | None, on_error: Callable[[str, OSError], object]
-) -> Iterator[Found]:
-    """What `find` takes of a folder, in no order, while others change it.
+) -> Iterator[FoundFile]:
+    """What `find_pictures` takes of a folder, in no order, while others change it.
 
     Where a folder cannot be listed, tells `on_error` which and why, and goes on.
     """
@@ -58,7 +58,7 @@ def walk(
     return _walk_folder(os.fspath(folder), avoided, on_error)
 
 
-def shown(path: Path | str) -> str:
+def printable(path: Path | str) -> str:
     """A file's name as it can be printed anywhere: signs that cannot be shown are escaped."""
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
@@ -66,41 +66,43 @@ def shown(path: Path | str) -> str:
     )
 
 
-def _expand_input(given: str, avoided: str | None) -> list[Found]:
+def _expand_input(given: str, avoided: str | None) -> list[FoundFile]:
     """What one input stands for."""
     if os.path.isdir(given):
         return _sort_found(_walk_folder(given, avoided))
     if os.path.isfile(given):
-        return [Found(Path(given), os.path.basename(given))]
+        return [FoundFile(Path(given), os.path.basename(given))]
     if os.path.exists(given):
-        raise UsageError(f"{shown(given)} is neither a file nor a folder", "name a picture file")
+        raise UsageError(
+            f"{printable(given)} is neither a file nor a folder", "name a picture file"
+        )
     if glob.has_magic(given):
         return _matching_paths(given, avoided)
     raise UsageError(
-        f"{shown(given)} is not there", "name a file, a folder or a pattern like *.png"
+        f"{printable(given)} is not there", "name a file, a folder or a pattern like *.png"
     )
 
 
-def _matching_paths(pattern: str, avoided: str | None) -> list[Found]:
+def _matching_paths(pattern: str, avoided: str | None) -> list[FoundFile]:
     """The pictures that a pattern matches, and those in the folders it matches."""
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     base = os.path.join(*parts[:fixed]) if fixed else ""
     avoided = _avoided_below(base or os.curdir, avoided)
-    found: list[Found] = []
+    found: list[FoundFile] = []
     for path in glob.iglob(pattern, recursive=True):
         relative = os.path.relpath(path, base or os.curdir).replace(os.sep, "/")
         if os.path.isfile(path):
             folder = os.path.realpath(os.path.dirname(path))
             if _is_picture(path) and not is_inside(folder, avoided):
-                found.append(Found(Path(path), relative))
+                found.append(FoundFile(Path(path), relative))
         elif parts[-1] != "**" and not is_inside(os.path.realpath(path), avoided):
             below = _walk_folder(path, avoided)
-            found += [Found(one.path, f"{relative}/{one.relative}") for one in below]
+            found += [FoundFile(one.path, f"{relative}/{one.relative}") for one in below]
     if not found:
-        raise UsageError(f"{shown(pattern)} matches no picture", "check the pattern")
+        raise UsageError(f"{printable(pattern)} matches no picture", "check the pattern")
     found.sort(key=lambda one: (one.relative.count("/"), one.relative))
-    once: dict[str, Found] = {}
+    once: dict[str, FoundFile] = {}
     for one in found:
         once.setdefault(_path_identity(os.fspath(one.path)), one)
     return _sort_found(once.values())
@@ -108,7 +110,7 @@ def _matching_paths(pattern: str, avoided: str | None) -> list[Found]:
 
 def _walk_folder(
     root: str, avoided: str | None, on_error: Callable[[str, OSError], object] | None = None
-) -> Iterator[Found]:
+) -> Iterator[FoundFile]:
     """The pictures in a folder and below it; folders in it before folders that it links to."""
     real_root = os.path.realpath(root)
     results = None if is_inside(real_root, avoided) else avoided
@@ -130,7 +132,7 @@ def _walk_folder(
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append((entry.path, f"{prefix}{entry.name}/"))
                 elif _is_picture(entry.name) and os.path.isfile(entry.path):
-                    yield Found(Path(entry.path), prefix + entry.name)
+                    yield FoundFile(Path(entry.path), prefix + entry.name)
 
 
 def _folder_entries(
@@ -145,22 +147,22 @@ def _folder_entries(
             on_error(folder, error)
             return []
         raise UsageError(
-            f"{shown(folder)} cannot be listed ({error.strerror})",
+            f"{printable(folder)} cannot be listed ({error.strerror})",
             "give yourself the right to read it, or name the folders beside it",
         ) from error
     return sorted(listed, key=lambda entry: entry.name)
 
 
-def _check_results(found: dict[str, Found], out: str) -> None:
+def _check_results(found: dict[str, FoundFile], out: str) -> None:
     """No two results of one name, and no result where an input is."""
-    takers: dict[str, Found] = {}
+    takers: dict[str, FoundFile] = {}
     real_folders: dict[str, str] = {}
     for one in found.values():
         other = takers.setdefault(one.relative, one)
         if other is not one:
             raise UsageError(
-                f"{shown(other.path)} and {shown(one.path)} would both become "
-                f"{shown(os.path.join(out, one.relative))}",
+                f"{printable(other.path)} and {printable(one.path)} would both become "
+                f"{printable(os.path.join(out, one.relative))}",
                 "name the folder that holds both, or give each its own run and -o",
             )
         folder, name = os.path.split(os.path.join(out, one.relative))
@@ -168,7 +170,8 @@ def _check_results(found: dict[str, Found], out: str) -> None:
             real_folders[folder] = os.path.realpath(folder)
         if os.path.join(real_folders[folder], name) in found:
             raise UsageError(
-                f"{shown(os.path.join(folder, name))} is an input, and a result would replace it",
+                f"{printable(os.path.join(folder, name))} is an input, and a result would "
+                "replace it",
                 "name another folder with -o, or use --in-place with --backup",
             )
 
@@ -196,5 +199,5 @@ def _avoided_below(root: str, avoided: str | None) -> str | None:
     return avoided if avoided != real_root and is_inside(avoided or "", real_root) else None
 
 
-def _sort_found(found: Iterable[Found]) -> list[Found]:
+def _sort_found(found: Iterable[FoundFile]) -> list[FoundFile]:
     return sorted(found, key=lambda one: one.relative)

@@ -1,7 +1,7 @@
 """The few EXIF entries that autofix reads and sets.
 
 An EXIF block is what JPEG files carry: "Exif" and two zero bytes, then a TIFF header and
-directories. `normalised` brings a block to that form, which the other functions expect. Reading
+directories. `normalise` brings a block to that form, which the other functions expect. Reading
 never raises on a malformed block: an entry that cannot be read is not there.
 """
 
@@ -33,14 +33,14 @@ class _Entry:
     at: int
 
 
-def normalised(block: bytes) -> bytes:
+def normalise(block: bytes) -> bytes:
     """The block with its prefix once in front, however it was stored."""
     while block.startswith(PREFIX):
         block = block[len(PREFIX) :]
     return PREFIX + block
 
 
-def orientation(block: bytes) -> int | None:
+def read_orientation(block: bytes) -> int | None:
     """How the picture is turned, 1 to 8, or None where a normalised block does not say it."""
     place = _orientation_at(block)
     if place is None:
@@ -49,7 +49,7 @@ def orientation(block: bytes) -> int | None:
     return value if 1 <= value <= 8 else None
 
 
-def upright(block: bytes) -> bytes:
+def set_upright(block: bytes) -> bytes:
     """A normalised block with its orientation, where it has one, set to 1; all else unchanged."""
     place = _orientation_at(block)
     if place is None:
@@ -109,7 +109,7 @@ def with_text(block: bytes | None, *, comment: str | None, described: Mapping[st
     return bytes(loaded.tobytes())
 
 
-def described(block: bytes) -> dict[str, str]:
+def read_description(block: bytes) -> dict[str, str]:
     """The "key: value" lines of the description, by key, as `with_text` writes them.
 
     Raises one of decode.PILLOW_ERRORS for a malformed block.

@@ -14,22 +14,22 @@ from typing import BinaryIO
 
 from autofix.errors import PictureError
 from autofix.imagefiles.decode import PILLOW_ERRORS, Unreadable, decode
-from autofix.imagefiles.discovery import Found, find, shown
+from autofix.imagefiles.discovery import FoundFile, find_pictures, printable
 from autofix.imagefiles.encode import encode, format_of
 from autofix.imagefiles.own_files import check_stays_inside
 from autofix.values import Picture
 
 __all__ = [
-    "Found",
+    "FoundFile",
     "Stamp",
     "content_key",
     "copy",
-    "find",
+    "file_stamp",
+    "find_pictures",
     "is_temporary",
+    "printable",
     "read",
-    "shown",
-    "stamp",
-    "sweep",
+    "remove_temporaries",
     "temporary_name",
     "write",
     "write_bytes",
@@ -53,12 +53,12 @@ def read(path: Path, *, name: str) -> Picture:
             decoded = decode(stream)
             return Picture(decoded.pixels, name, replace(decoded.source, path=path))
     except Unreadable as error:
-        raise PictureError(f"{shown(path)} {error.problem}", error.advice) from None
+        raise PictureError(f"{printable(path)} {error.problem}", error.advice) from None
     except PILLOW_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise _file_error(path, "read", error) from error
         raise PictureError(
-            f"{shown(path)} cannot be read ({_failure_reason(error)})",
+            f"{printable(path)} cannot be read ({_failure_reason(error)})",
             "the file is damaged: leave it out, or save the picture again",
         ) from error
 
@@ -81,7 +81,7 @@ def write(
         data = encode(picture, kind, extra_text=extra_text)
     except PILLOW_ERRORS as error:
         raise PictureError(
-            f"{shown(path)} cannot be written as {kind} ({_failure_reason(error)})",
+            f"{printable(path)} cannot be written as {kind} ({_failure_reason(error)})",
             "give the input a name that ends in .png",
         ) from error
     write_bytes(path, data, inside=inside)
@@ -115,12 +115,12 @@ def copy(
                     digest.update(block)
                     copied.write(block)
                 if content not in (None, digest.hexdigest()):
-                    raise PictureError(f"{shown(source)} was changed meanwhile", "fix it again")
+                    raise PictureError(f"{printable(source)} was changed meanwhile", "fix it again")
 
             times_ns = (times.st_atime_ns, times.st_mtime_ns)
             _write_atomically(target, fill, times_ns=times_ns, inside=inside)
     except OSError as error:
-        raise _file_error(source, f"copied to {shown(target)}", error) from error
+        raise _file_error(source, f"copied to {printable(target)}", error) from error
 
 
 def content_key(path: Path) -> str:
@@ -135,7 +135,7 @@ def content_key(path: Path) -> str:
     return digest.hexdigest()
 
 
-def stamp(path: Path) -> Stamp:
+def file_stamp(path: Path) -> Stamp:
     """What of a file changes when it does, told without reading it. Raises PictureError."""
     try:
         facts = path.stat()
@@ -154,7 +154,7 @@ def is_temporary(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def sweep(folder: Path, *, deep: bool = True) -> int:
+def remove_temporaries(folder: Path, *, deep: bool = True) -> int:
     """Removes what a killed run left half-written in a folder, and below it if deep; counts it.
 
     Only for a folder that no other run is writing to. What cannot be removed stays.
@@ -205,9 +205,10 @@ def _file_error(path: Path, done: str, error: OSError) -> PictureError:
         else "check the output folder (-o): its permissions, and the space left on its disk"
     )
     return PictureError(
-        f"{shown(path)} cannot be {done} ({error.strerror or _failure_reason(error)})", advice
+        f"{printable(path)} cannot be {done} ({error.strerror or _failure_reason(error)})",
+        advice,
     )
 
 
 def _failure_reason(error: BaseException) -> str:
-    return shown(str(error)) or type(error).__name__
+    return printable(str(error)) or type(error).__name__

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from autofix.errors import UsageError
-from autofix.imagefiles.discovery import shown
+from autofix.imagefiles.discovery import printable
 
 FOLDER = ".autofix"
 
@@ -56,7 +56,9 @@ def open_own_file(out: Path, name: str, *, add: bool = False) -> IO[bytes] | Non
             return None
         except OSError as error:
             if path.is_symlink() or path.is_dir():
-                raise _strange(path, "a link" if path.is_symlink() else "a folder") from error
+                raise _strange_file_error(
+                    path, "a link" if path.is_symlink() else "a folder"
+                ) from error
             raise
     try:
         _refuse_strange(path, os.fstat(number), out)
@@ -70,7 +72,7 @@ def check_stays_inside(path: Path, folder: Path) -> None:
     """Raises OSError where a link or `..` leads from a folder to where this path really is."""
     real, real_folder = os.path.realpath(path.parent), os.path.realpath(folder)
     if os.path.commonpath([real, real_folder]) != real_folder:
-        raise OSError(0, f"a link or .. leads out of {shown(folder)}")
+        raise OSError(0, f"a link or .. leads out of {printable(folder)}")
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def _own_folder(out: Path) -> Iterator[int | None]:
         yield None
         return
     if stat.S_ISLNK(state.st_mode) or not stat.S_ISDIR(state.st_mode):
-        raise _strange(path, "a link" if stat.S_ISLNK(state.st_mode) else "no folder")
+        raise _strange_file_error(path, "a link" if stat.S_ISLNK(state.st_mode) else "no folder")
     if os.open not in os.supports_dir_fd:
         yield None
         return
@@ -97,19 +99,21 @@ def _own_folder(out: Path) -> Iterator[int | None]:
 
 def _refuse_strange(path: Path, state: os.stat_result, out: Path) -> None:
     if not stat.S_ISREG(state.st_mode):
-        raise _strange(path, "a link" if stat.S_ISLNK(state.st_mode) else "no plain file")
+        raise _strange_file_error(
+            path, "a link" if stat.S_ISLNK(state.st_mode) else "no plain file"
+        )
     if state.st_nlink > 1:
-        raise _strange(path, "a file that has a second name")
+        raise _strange_file_error(path, "a file that has a second name")
     _refuse_foreign(path, state, out)
 
 
 def _refuse_foreign(path: Path, state: os.stat_result, out: Path) -> None:
     if hasattr(os, "geteuid") and state.st_uid not in (os.geteuid(), out.stat().st_uid):
-        raise _strange(path, "another user's")
+        raise _strange_file_error(path, "another user's")
 
 
-def _strange(path: Path, what: str) -> UsageError:
+def _strange_file_error(path: Path, what: str) -> UsageError:
     return UsageError(
-        f"{shown(path)} is {what}, and autofix keeps its own files there",
+        f"{printable(path)} is {what}, and autofix keeps its own files there",
         "look at what it is, remove it, and start again",
     )

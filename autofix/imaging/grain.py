@@ -44,7 +44,7 @@ def grain_of(pixels: Pixels, mask: SoftMask) -> Levels:
     return grain if is_grain else grain[:0]
 
 
-def missing(grain: Levels, old: Levels, new: Levels, mask: MaskValues) -> Levels:
+def missing_grain(grain: Levels, old: Levels, new: Levels, mask: MaskValues) -> Levels:
     """How much of `grain` is lost where `new` covers `old` (RGB) through a mask, as factors of it.
 
     Height x width x 3 opponent, 0 to 1. Two grains that are mixed average out, unless they are
@@ -70,7 +70,7 @@ def missing(grain: Levels, old: Levels, new: Levels, mask: MaskValues) -> Levels
     return np.asarray(np.sqrt(np.maximum(was - rest, 0))[mask], np.float32)
 
 
-def more_of(grain: Levels, size_wh: tuple[int, int], seed: int) -> Levels:
+def synthesise_grain(grain: Levels, size_wh: tuple[int, int], seed: int) -> Levels:
     """Grain of the same strength, spectrum and colour, height x width x 3 opponent.
 
     Tiles drawn at random and laid over each other by half, under windows whose squares add up to

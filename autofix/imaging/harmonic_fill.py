@@ -12,7 +12,7 @@ SWEEPS = 6
 """Enough: each level starts from the coarser one's answer, so that only detail is missing."""
 
 
-def membrane(values: Surface, weight: Surface, *, tension: float) -> Surface:
+def harmonic_surface(values: Surface, weight: Surface, *, tension: float) -> Surface:
     """The surface f that makes sum(weight (f - values)^2 + tension |gradient f|^2) least.
 
     `values` are height x width x 3 and count where `weight` (height x width, 0 or more) is
@@ -28,7 +28,7 @@ def membrane(values: Surface, weight: Surface, *, tension: float) -> Surface:
     less = cv2.resize(weighted, half, interpolation=cv2.INTER_AREA).reshape(half[1], half[0], 4)
     known = less[..., :3] / np.maximum(less[..., 3:], 1e-9)
     # A coarse pixel stands for four; the tension of a surface does not depend on the scale.
-    coarse = membrane(known, 4 * less[..., 3], tension=tension)
+    coarse = harmonic_surface(known, 4 * less[..., 3], tension=tension)
     found = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     pull, share = weighted[..., :3], 1 / (weight[..., None] + tension)
     for _ in range(SWEEPS):

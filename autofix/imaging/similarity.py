@@ -53,12 +53,12 @@ class Pair:
         """The side of one of so many parts of the thing's width, but never under a pixel's."""
         return max(self.width / cells, self.pixel, 1.0)
 
-    def shifted(self, change: Lab) -> Pair:
+    def shift_colour(self, change: Lab) -> Pair:
         """The pair with another colour added to all of the patch."""
         return Pair(self.before, self.after + change, self.alpha, self.width, self.pixel)
 
 
-def pair_of(patch: Patch, width_px: float) -> tuple[Pair, float]:
+def measured_pair(patch: Patch, width_px: float) -> tuple[Pair, float]:
     """The pair of a finite patch whose thing is `width_px` wide at working size, and its scale."""
     scale = min(1.0, WIDTH / max(width_px, 1.0))
     before = _scale_down(patch.crop.pixels.astype(np.float32) / np.float32(255), scale)
@@ -68,7 +68,7 @@ def pair_of(patch: Patch, width_px: float) -> tuple[Pair, float]:
     return Pair(rgb_to_lab(before), rgb_to_lab(after), alpha, width_px * scale, pixel), scale
 
 
-def drift(pair: Pair) -> tuple[Lab, float]:
+def colour_drift(pair: Pair) -> tuple[Lab, float]:
     """How far off the patch's colours are: the change that gives the ring just outside the mask,
     which shows the same content, its mean colour back, and its size (CIEDE2000).
 
@@ -94,7 +94,7 @@ def rim_difference(pair: Pair) -> float:
     return float(ciede2000(before, after).max())
 
 
-def seam(pair: Pair) -> float:
+def seam_step(pair: Pair) -> float:
     """The step that the paste adds along the rim, over the picture's own gradients there.
 
     The change's slope across the rim, its mean along each of eight sectors (so that texture, which
@@ -122,7 +122,7 @@ def colour_difference(pair: Pair) -> float:
     return float(ciede2000(before[::3], after[::3]).max())
 
 
-def peak(pair: Pair) -> float:
+def peak_difference(pair: Pair) -> float:
     """How far the greatest difference of any part stands out of what is usual in this patch.
 
     Distances in L*a*b* at `CELLS` parts of the thing's width: the greatest over their root mean
@@ -136,7 +136,7 @@ def peak(pair: Pair) -> float:
     return float(np.sqrt(squares.max()) / (np.sqrt(squares.mean()) + 1))
 
 
-def structure(pair: Pair) -> float:
+def least_structure(pair: Pair) -> float:
     """How well light and dark agree where they agree least: the lowest local SSIM of lightness.
 
     1 is the same, 0 unrelated, -1 the reverse. Seen at `CELLS` parts of the thing's width, or at

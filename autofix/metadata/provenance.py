@@ -63,7 +63,7 @@ def read_record(source: Source) -> dict[str, Any] | None:
         text = dict(generation.settings).get(RECORD_KEY)
     try:
         if text is None and source.exif:
-            text = exif.described(source.exif).get(RECORD_KEY)
+            text = exif.read_description(source.exif).get(RECORD_KEY)
         record = json.loads(text or "")
     except PILLOW_ERRORS:
         return None

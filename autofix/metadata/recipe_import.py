@@ -12,7 +12,7 @@ import tomli_w
 
 from autofix.errors import RecipeError
 from autofix.imagefiles import files
-from autofix.imagefiles.discovery import shown
+from autofix.imagefiles.discovery import printable
 from autofix.metadata import GenerationText, parse_generation, read_infotext, read_record
 from autofix.metadata.adetailer_infotext import tabs_of
 from autofix.metadata.adetailer_recipe import Settings, sampler_name, settings_of
@@ -66,7 +66,7 @@ def _read_text(path: Path) -> str | None:
         data = path.read_bytes()
     except OSError as error:
         raise RecipeError(
-            f"{shown(path)} cannot be read ({error.strerror})", f"name {_WHAT}"
+            f"{printable(path)} cannot be read ({error.strerror})", f"name {_WHAT}"
         ) from error
     try:
         return None if b"\0" in data else data.decode("utf-8-sig")
@@ -101,7 +101,7 @@ def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
                 notes.append(
                     f"{name}.trust_pickle was set: give --trust-pickle if you trust the model files"
                 )
-    recipe = parse_recipe({**data, "passes": passes}, origin=f"the record in {shown(path)}")
+    recipe = parse_recipe({**data, "passes": passes}, origin=f"the record in {printable(path)}")
     return Imported(recipe, tuple(notes))
 
 
@@ -130,12 +130,12 @@ def _of_tabs(tabs: Sequence[Mapping[str, Any]], main: Mapping[str, Any], path: P
     notes.append("ADetailer paints with the web UI's model: name yours in model.name")
     name = {"name": path.stem}
     one = {**name, **passes[0]} if len(passes) == 1 else {**name, "passes": passes}
-    return Imported(build_recipe(one, origin=shown(path)), tuple(dict.fromkeys(notes)))
+    return Imported(build_recipe(one, origin=printable(path)), tuple(dict.fromkeys(notes)))
 
 
 def _differing_settings(settings: Settings, path: Path) -> dict[str, Any]:
     """The settings as a recipe file states them: where they differ from recipe face's."""
-    return differences_from_face(parse_recipe(settings, origin=shown(path)))
+    return differences_from_face(parse_recipe(settings, origin=printable(path)))
 
 
 def _request_settings(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _infotext_settings(generation: GenerationText) -> dict[str, Any]:
 
 def _nothing_found(path: Path) -> RecipeError:
     return RecipeError(
-        f"{shown(path)} says nothing of autofix or ADetailer", f"name {_WHAT} that does"
+        f"{printable(path)} says nothing of autofix or ADetailer", f"name {_WHAT} that does"
     )
 
 

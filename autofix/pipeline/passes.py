@@ -16,7 +16,7 @@ from autofix.geometry import Window
 from autofix.metadata import GenerationText
 from autofix.pipeline.region_graph import Step
 from autofix.pipeline.toolbox import Toolbox
-from autofix.prompts import instruct, picture_seed
+from autofix.prompts import assign_prompts, picture_seed
 from autofix.settings.recipe import Recipe
 from autofix.stages.blend import blend
 from autofix.stages.check import refusal, score
@@ -101,7 +101,9 @@ class Pass:
         chosen = choose(picture, detections, recipe.choose)
         regions = merge([mask(each, size_wh, recipe.mask) for each in chosen], size_wh, recipe.mask)
         seed = picture_seed(recipe.seed, generation)
-        regions = instruct(regions, recipe.prompt, main=generation, picture_wh=size_wh, seed=seed)
+        regions = assign_prompts(
+            regions, recipe.prompt, main=generation, picture_wh=size_wh, seed=seed
+        )
         return tuple(
             self._skip_unfit(
                 picture,
@@ -234,13 +236,13 @@ class Pass:
             return region
         if not info.inpaints(region.detection.label):
             known = ", ".join(sorted(info.labels))
-            return region.skipped(
+            return region.with_skip(
                 f"{info.name} paints only: {known}; for {region.detection.label} set --model"
             )
         if region.strength == 0:
-            return region.skipped("denoising strength 0 keeps everything")
+            return region.with_skip("denoising strength 0 keeps everything")
         reason = unfit_reason(self.window_of(picture, region), picture.size_wh, self.recipe.crop)
-        return region.skipped(reason) if reason else region
+        return region.with_skip(reason) if reason else region
 
     def _candidate_previews(
         self, picture: Picture, best: Candidate, made: Sequence[Candidate]

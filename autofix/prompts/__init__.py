@@ -19,8 +19,8 @@ from random import Random
 from typing import TYPE_CHECKING, Literal
 
 from autofix.metadata import GenerationText
-from autofix.prompts.grammar import assigned, parts
-from autofix.prompts.wildcards import check_choices, draw
+from autofix.prompts.grammar import assign_parts, split_parts
+from autofix.prompts.wildcards import check_choices, draw_choices
 from autofix.values import Region
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ DEFAULTS = {
 """Label -> prompt and negative prompt of a picture that says nothing about itself."""
 
 
-def instruct(
+def assign_prompts(
     regions: Sequence[Region],
     settings: Prompt,
     *,
@@ -59,14 +59,14 @@ def instruct(
     itself: it stands for an empty part and for [PROMPT], taken as it is. Raises RecipeError for a
     rule, choice or wildcard that does not hold, whether or not this picture needs it.
     """
-    check(settings)
+    check_prompts(settings)
     seeded = [
         replace(region, seed=seed if settings.same_seed else seed + region.index)
         for region in regions
     ]
     open_ = [region for region in seeded if not region.skip]
-    wanted = assigned(parts(settings.positive), open_, picture_wh)
-    unwanted = assigned(parts(settings.negative), open_, picture_wh)
+    wanted = assign_parts(split_parts(settings.positive), open_, picture_wh)
+    unwanted = assign_parts(split_parts(settings.negative), open_, picture_wh)
     done = {
         region.index: _with_prompts(region, settings, main, *texts)
         for region, *texts in zip(open_, wanted, unwanted, strict=True)
@@ -81,14 +81,14 @@ def picture_seed(seed: int | Literal["auto"], main: GenerationText | None) -> in
     return min(max(seed, 0), 2**63 - 1)
 
 
-def check(settings: Prompt) -> None:
+def check_prompts(settings: Prompt) -> None:
     """Raises RecipeError for prompts that do not hold: rules, braces, files of wildcards."""
     _check_texts(settings.positive, settings.negative, settings.wildcards)
 
 
 @lru_cache(maxsize=64)
 def _check_texts(prompt: str, negative: str, folder: str) -> None:
-    for part in (*parts(prompt), *parts(negative)):
+    for part in (*split_parts(prompt), *split_parts(negative)):
         check_choices(part.text, folder)
 
 
@@ -105,7 +105,7 @@ def _with_prompts(
     prompt = _fill_in(part, own, Random(f"{seed} prompt"), folder)
     negative = _fill_in(negative_part, own_negative, Random(f"{seed} negative"), folder)
     region = replace(region, prompt=prompt, negative_prompt=negative)
-    return region.skipped("[SKIP] in its prompt") if _SKIP.fullmatch(prompt) else region
+    return region.with_skip("[SKIP] in its prompt") if _SKIP.fullmatch(prompt) else region
 
 
 def _fill_in(part: str, own: str, generator: Random, folder: str) -> str:
@@ -113,7 +113,7 @@ def _fill_in(part: str, own: str, generator: Random, folder: str) -> str:
 
     Only a part without a single character stands for the picture's own, as in ADetailer.
     """
-    return draw(part, generator, folder).replace(OWN, own) if part else own
+    return draw_choices(part, generator, folder).replace(OWN, own) if part else own
 
 
 def _own_prompts(main: GenerationText | None, label: str) -> tuple[str, str]:

@@ -123,7 +123,7 @@ class Part:
 
 
 @lru_cache(maxsize=256)
-def parts(prompt: str) -> tuple[Part, ...]:
+def split_parts(prompt: str) -> tuple[Part, ...]:
     """The parts of a prompt, in order; at least one. Raises RecipeError for a malformed rule."""
     # One group: text, rule, text, rule, ..., text. A rule is None for a plain marker.
     first, *rest = _MARKER.split(prompt)
@@ -136,7 +136,7 @@ def parts(prompt: str) -> tuple[Part, ...]:
     return (Part(first), *found)
 
 
-def assigned(
+def assign_parts(
     given: Sequence[Part], regions: Sequence[Region], picture_wh: tuple[int, int]
 ) -> list[str]:
     """The text for each region, in order. "" where there are rule parts only and none holds."""

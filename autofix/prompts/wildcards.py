@@ -52,7 +52,7 @@ Text = tuple[str | File | Choice, ...]
 """A prompt taken apart: plain text, files and choices, in order."""
 
 
-def draw(prompt: str, generator: Random, folder: str) -> str:
+def draw_choices(prompt: str, generator: Random, folder: str) -> str:
     """The prompt with every choice made by `generator`; `folder` holds the files of wildcards.
 
     The same generator state gives the same text, with every version of Python. Raises RecipeError.
@@ -76,7 +76,7 @@ def _parse_choices(prompt: str) -> Text:
         mark = match["mark"]
         if mark == "{":
             if len(open_) == DEEPEST:
-                raise _refuse(prompt, f"has choices within choices {DEEPEST} deep")
+                raise _malformed_choice(prompt, f"has choices within choices {DEEPEST} deep")
             count = _COUNT.match(prompt, at)
             at = count.end() if count else at
             open_.append(([tuple(here)], count))
@@ -86,7 +86,7 @@ def _parse_choices(prompt: str) -> Text:
             here = []
         elif mark == "}":
             if not open_:
-                raise _refuse(prompt, "has a } without its {")
+                raise _malformed_choice(prompt, "has a } without its {")
             (before, *options), count = open_.pop()
             here = [*before, _parse_choice([*options, tuple(here)], count, prompt)]
         elif match["name"]:
@@ -94,19 +94,19 @@ def _parse_choices(prompt: str) -> Text:
         else:
             here.append(match["plain"] or mark)
     if open_:
-        raise _refuse(prompt, "has a { without its }")
+        raise _malformed_choice(prompt, "has a { without its }")
     return (*here, prompt[at:])
 
 
 def _parse_choice(options: list[Text], count: re.Match[str] | None, prompt: str) -> Choice:
     weighed = tuple(_split_weight(option) for option in options)
     if not any(weight for weight, _ in weighed):
-        raise _refuse(prompt, "has a choice whose weights are all 0")
+        raise _malformed_choice(prompt, "has a choice whose weights are all 0")
     if count is None:
         return Choice(weighed)
     least, most = int(count[1]), int(count[2] or count[1])
     if least > most:
-        raise _refuse(prompt, f"asks for {least} to {most} of a choice")
+        raise _malformed_choice(prompt, f"asks for {least} to {most} of a choice")
     return Choice(weighed, least, most, ", " if count[3] is None else count[3])
 
 
@@ -221,7 +221,7 @@ def _check_choice(text: Text, folder: str, inside: tuple[str, ...]) -> None:
                 _check_choice(option, folder, inside)
 
 
-def _refuse(prompt: str, problem: str) -> RecipeError:
+def _malformed_choice(prompt: str, problem: str) -> RecipeError:
     shown = prompt if len(prompt) <= 80 else f"{prompt[:80]}..."
     return RecipeError(
         f"the prompt {shown!r} {problem}", r"write \{, \| and \} for the characters themselves"

@@ -11,8 +11,8 @@ from numpy.polynomial.polynomial import polyvander
 from numpy.typing import NDArray
 
 from autofix.imaging.colour import lab_to_rgb, rgb_to_lab
-from autofix.imaging.grain import OPPONENT, grain_of, missing, more_of
-from autofix.imaging.harmonic_fill import membrane
+from autofix.imaging.grain import OPPONENT, grain_of, missing_grain, synthesise_grain
+from autofix.imaging.harmonic_fill import harmonic_surface
 from autofix.settings.region_sections import Blend
 from autofix.values import Patch, Picture, SoftMask
 
@@ -90,7 +90,7 @@ def _match_colours(patch: Patch, old: Values, settings: Blend) -> Values:
             keep = max(spread - COLOURLESS, 0) / (COLOURED - COLOURLESS)
             pixels = _fade_colours(pixels, old, tones_of, keep)
     if settings.method == "poisson":
-        pixels = pixels + grid.uncut(membrane(before - after, ring, tension=0.02), box)
+        pixels = pixels + grid.uncut(harmonic_surface(before - after, ring, tension=0.02), box)
     return np.asarray(np.clip(pixels, 0, 1), np.float32)
 
 
@@ -126,7 +126,7 @@ def _find_colour_drift(before: Values, after: Values, ring: Values) -> tuple[Val
     # A flat ring says nothing of contrast: three units of spread on both sides speak for gain 1.
     gain = np.sqrt((spread[0] + 9) / (spread[1] + 9)).clip(1 / GAIN_LIMIT, GAIN_LIMIT)
     offset = mean[0] - gain * mean[1]
-    return gain, offset + membrane(before - gain * after - offset, trust, tension=0.2)
+    return gain, offset + harmonic_surface(before - gain * after - offset, trust, tension=0.2)
 
 
 def _mean_and_variance(values: Values, weight: Values) -> tuple[Values, Values]:
@@ -211,5 +211,5 @@ def _missing_grain(picture: Picture, mask: SoftMask, old: Values, new: Values, s
     grain = grain_of(picture.pixels, mask)
     if len(grain) == 0:
         return np.zeros_like(old)
-    more = more_of(grain, (old.shape[1], old.shape[0]), seed)
-    return np.asarray((more * missing(grain, old, new, mask.values)) @ OPPONENT.T, np.float32)
+    more = synthesise_grain(grain, (old.shape[1], old.shape[0]), seed)
+    return np.asarray((more * missing_grain(grain, old, new, mask.values)) @ OPPONENT.T, np.float32)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from autofix.geometry import Window, map_point
 from autofix.imaging.similarity import (
     colour_difference,
-    drift,
+    colour_drift,
     eyes_error,
-    pair_of,
-    peak,
+    least_structure,
+    measured_pair,
+    peak_difference,
     rim_difference,
-    seam,
-    structure,
+    seam_step,
 )
 from autofix.settings.region_sections import Check
 from autofix.values import Finding, Patch, Pixels
@@ -138,15 +138,15 @@ def _clipped_share(levels: NDArray[Any]) -> float:
 def _likeness_findings(patch: Patch, settings: Check) -> tuple[Finding, ...]:
     """Colour, seam and structure, against the crop."""
     box = _box_at_work(patch.crop.window, patch.crop.region.detection.box_xyxy)
-    raw, scale = pair_of(patch, box[2] - box[0])
-    change, off = drift(raw)
-    pair = raw.shifted(change)
+    raw, scale = measured_pair(patch, box[2] - box[0])
+    change, off = colour_drift(raw)
+    pair = raw.shift_colour(change)
     findings = (
         _bounded_finding("drift", off, "max_drift", settings, "its colours are off"),
         _bounded_finding(
             "ring", rim_difference(pair), "max_ring", settings, "its rim has other colours"
         ),
-        _bounded_finding("seam", seam(pair), "max_seam", settings, "its rim would show"),
+        _bounded_finding("seam", seam_step(pair), "max_seam", settings, "its rim would show"),
     )
     if not _same_face(patch, settings):
         return findings
@@ -158,9 +158,11 @@ def _likeness_findings(patch: Patch, settings: Check) -> tuple[Finding, ...]:
             "colour", colour, "max_colour", settings, "a part of it has another colour"
         ),
         _bounded_finding(
-            "structure", structure(pair), "min_structure", settings, "it is another face"
+            "structure", least_structure(pair), "min_structure", settings, "it is another face"
         ),
-        _bounded_finding("peak", peak(pair), "max_peak", settings, "one part of it became another"),
+        _bounded_finding(
+            "peak", peak_difference(pair), "max_peak", settings, "one part of it became another"
+        ),
         _bounded_finding(
             "eyes", eyes_error(pair, eyes), "max_eyes", settings, "its eyes are others"
         ),

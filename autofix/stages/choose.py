@@ -49,13 +49,13 @@ def _filter_region(region: Region, size_wh: tuple[int, int], settings: Choose) -
     ratio = region.detection.area / (size_wh[0] * size_wh[1])
     side = min(region.detection.width, region.detection.height)
     if region.mask.empty:
-        return region.skipped("its box lies outside the picture")
+        return region.with_skip("its box lies outside the picture")
     if ratio < settings.min_ratio:
-        return region.skipped(f"area ratio {ratio:.4f} is under min_ratio {settings.min_ratio:g}")
+        return region.with_skip(f"area ratio {ratio:.4f} is under min_ratio {settings.min_ratio:g}")
     if ratio > settings.max_ratio:
-        return region.skipped(f"area ratio {ratio:.4f} is over max_ratio {settings.max_ratio:g}")
+        return region.with_skip(f"area ratio {ratio:.4f} is over max_ratio {settings.max_ratio:g}")
     if side < settings.min_side:
-        return region.skipped(f"side {side:.0f} px is under min_side {settings.min_side}")
+        return region.with_skip(f"side {side:.0f} px is under min_side {settings.min_side}")
     return region
 
 
@@ -66,7 +66,7 @@ def _pick_numbers(regions: Sequence[Region], faces: Sequence[int]) -> list[Regio
     absent = [str(number) for number in sorted(set(faces)) if number > len(regions)]
     note = f"; there is no {', '.join(absent)}" if absent else ""
     reason = f"not among the chosen numbers {', '.join(map(str, faces))}{note}"
-    return [each if each.index + 1 in faces else each.skipped(reason) for each in regions]
+    return [each if each.index + 1 in faces else each.with_skip(reason) for each in regions]
 
 
 def _limit_regions(regions: Sequence[Region], settings: Choose) -> list[Region]:
@@ -77,7 +77,7 @@ def _limit_regions(regions: Sequence[Region], settings: Choose) -> list[Region]:
     open_.sort(key=lambda r: r.detection.area if by_area else r.detection.score, reverse=True)
     over = {region.index for region in open_[settings.limit :]}
     reason = f"over the limit of {settings.limit} by {settings.limit_by}"
-    return [region.skipped(reason) if region.index in over else region for region in regions]
+    return [region.with_skip(reason) if region.index in over else region for region in regions]
 
 
 def _box_mask(detection: Detection, size_wh: tuple[int, int]) -> SoftMask:

@@ -37,7 +37,7 @@ def mask(region: Region, size_wh: tuple[int, int], settings: Mask) -> Region:
         return region
     shape = _hard_shape(region.detection, size_wh, settings)
     if shape.empty:
-        return region.skipped(
+        return region.with_skip(
             f"its mask is empty after dilating by {settings.dilate}"
             + f" and moving by {settings.offset_x}, {settings.offset_y}" * _has_offset(settings)
         )
@@ -76,9 +76,9 @@ def merge(
     if invert:
         merged = replace(merged, detection=replace(merged.detection, box_xyxy=whole))
     if soft.empty:
-        merged = merged.skipped("its mask is empty: the things found cover the whole picture")
+        merged = merged.with_skip("its mask is empty: the things found cover the whole picture")
     reason = f"merged into region {first.index + 1}"
-    return tuple(merged if each is first else each.skipped(reason) for each in regions)
+    return tuple(merged if each is first else each.with_skip(reason) for each in regions)
 
 
 def _has_offset(settings: Mask) -> bool:
@@ -116,7 +116,7 @@ def _hard_shape(detection: Detection, size_wh: tuple[int, int], settings: Mask) 
     touched = (math.floor(x0) + dx, math.floor(y0) + dy, math.ceil(x1) + dx, math.ceil(y1) + dy)
     box = _grow_box(touched, max(grow, 0) + 1, size_wh)
     unmoved = (box[0] - dx, box[1] - dy, box[2] - dx, box[3] - dy)
-    return SoftMask(box, _dilate(_draw_shape(detection, unmoved, settings.shape), grow)).trimmed()
+    return SoftMask(box, _dilate(_draw_shape(detection, unmoved, settings.shape), grow)).trim()
 
 
 def _whole_px(length: float) -> int:
@@ -126,7 +126,7 @@ def _whole_px(length: float) -> int:
 def _blur_shape(shape: SoftMask, sigma: float, size_wh: tuple[int, int]) -> SoftMask:
     reach = min(int(2.5 * sigma + 0.5), MOST_REACH)
     box = _grow_box(shape.box_xyxy, reach + 1, size_wh)
-    return SoftMask(box, _blur_mask(shape.within(box), sigma, reach)).trimmed()
+    return SoftMask(box, _blur_mask(shape.within(box), sigma, reach)).trim()
 
 
 def _grow_box(box: IntBox, by: int, size_wh: tuple[int, int]) -> IntBox:

@@ -93,7 +93,7 @@ def _measure(recipe_file: str, pictures: Path, marks: Sequence[int]) -> dict[str
     import torch
 
     from autofix.frontends.files.batch import Batch, Destination
-    from autofix.imagefiles.files import find
+    from autofix.imagefiles.files import find_pictures
     from autofix.pipeline.pipeline import Pipeline
     from autofix.pipeline.toolbox import Toolbox
     from autofix.settings.recipe_toml import load_recipe
@@ -108,7 +108,7 @@ def _measure(recipe_file: str, pictures: Path, marks: Sequence[int]) -> dict[str
         Batch(pipeline, Destination(Path(folder), Path(folder))) as batch,
     ):
         out = Path(folder)
-        for done, record in enumerate(batch.run(find([pictures], out=out)), start=1):
+        for done, record in enumerate(batch.run(find_pictures([pictures], out=out)), start=1):
             if record["status"] == "failed":
                 raise SystemExit(f"{record['input']} failed: {record['reason']}")
             Path(record["output"]).unlink()

@@ -14,7 +14,7 @@ from autofix.engines.devices import device_and_dtype
 from autofix.engines.diffusion.samplers import make_scheduler
 from autofix.engines.model_info import read_own_toml
 from autofix.frontends.files.batch import Batch, Destination
-from autofix.imagefiles.files import find
+from autofix.imagefiles.files import find_pictures
 from autofix.pipeline.pipeline import Pipeline
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe import Recipe
@@ -56,7 +56,7 @@ def autofix_run(recipe: Recipe, toolbox: Toolbox, pictures: Path) -> Run:
         Pipeline(recipe, toolbox.for_recipe(recipe), bulk=True) as pipeline,
     ):
         out = Path(folder)
-        found = find([pictures], out=out)
+        found = find_pictures([pictures], out=out)
         started = time.perf_counter()
         with Batch(pipeline, Destination(out, out)) as batch:
             records = list(batch.run(found))

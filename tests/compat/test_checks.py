@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from autofix.engines.diffusion.engine import DiffusionEngine
-from autofix.imagefiles.files import find, read
+from autofix.imagefiles.files import find_pictures, read
 from autofix.settings.recipe_toml import load_recipe
 from autofix.stages.check import check, refusal, score
 from checking.breaking import BREAKERS
@@ -64,7 +64,8 @@ def judged():
         ]
         known = [each for each in known if each is not None]
         given = [
-            read(found.path, name=found.relative) for found in find([ROOT / "samples"], out=None)
+            read(found.path, name=found.relative)
+            for found in find_pictures([ROOT / "samples"], out=None)
         ]
         samples = [
             sample(cut, f"{picture.name} {n}")

@@ -12,7 +12,7 @@ from autofix.metadata import (
     record_fix,
 )
 from autofix.metadata.recipe_import import import_recipe
-from autofix.prompts import instruct, picture_seed
+from autofix.prompts import assign_prompts, picture_seed
 from autofix.settings.model_sections import Prompt
 from autofix.settings.recipe import Recipe, parse_recipe
 from autofix.settings.region_sections import Choose
@@ -34,7 +34,9 @@ def things(boxes=BOXES, label="face"):
 
 def prompts(prompt, regions=None, *, main=None, seed=0, **more):
     regions = things() if regions is None else regions
-    done = instruct(regions, Prompt(positive=prompt, **more), main=main, picture_wh=WH, seed=seed)
+    done = assign_prompts(
+        regions, Prompt(positive=prompt, **more), main=main, picture_wh=WH, seed=seed
+    )
     return [each.prompt for each in done]
 
 
@@ -58,7 +60,7 @@ def test_one_seed_for_all_things_says_so_and_passes_share_theirs():
     for same, seeds in ((False, [7, 8, 9]), (True, [7, 7, 7])):
         settings = Prompt(same_seed=same)
         for _ in ("first pass", "second pass"):
-            done = instruct(regions, settings, main=None, picture_wh=WH, seed=7)
+            done = assign_prompts(regions, settings, main=None, picture_wh=WH, seed=7)
             assert [each.seed for each in done] == seeds
 
 
@@ -115,7 +117,7 @@ def test_each_thing_can_have_its_own_lora():
 
 
 def test_faces_in_the_background_are_left_alone():
-    done = instruct(
+    done = assign_prompts(
         things(), Prompt(positive="[SEP:area<5%] [SKIP]"), main=None, picture_wh=WH, seed=0
     )
     assert [bool(each.skip) for each in done] == [True, False, False]
@@ -125,7 +127,7 @@ def test_every_part_is_in_the_picture():
     recipe = Recipe().override({"prompt.positive": "a, b [SEP] c: d [SEP] [PROMPT]"})
     results = [
         RegionResult(each, "fixed")
-        for each in instruct(
+        for each in assign_prompts(
             things(), recipe.prompt, main=parse_generation(INFOTEXT), picture_wh=WH, seed=5
         )
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from autofix.metadata import GenerationText, parse_generation
 from autofix.metadata.adetailer_infotext import DEFAULTS, NAMES, infotext_keys, tabs_of
-from autofix.prompts import instruct
+from autofix.prompts import assign_prompts
 from autofix.settings.model_sections import Prompt
 from tests.build import region
 
@@ -18,7 +18,7 @@ MAIN = GenerationText("main", "main negative")
 
 def four(prompt, negative=""):
     settings = Prompt(positive=prompt, negative=negative)
-    done = instruct(FOUR, settings, main=MAIN, picture_wh=(100, 50), seed=100)
+    done = assign_prompts(FOUR, settings, main=MAIN, picture_wh=(100, 50), seed=100)
     return [None if each.skip else each.prompt for each in done], done
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from autofix.engines.diffusion.inputs import touched_mask
 from autofix.frontends.files.batch import Destination
-from autofix.imagefiles.files import find
+from autofix.imagefiles.files import find_pictures
 from autofix.pipeline.toolbox import Toolbox
 from autofix.settings.recipe_toml import load_recipe
 from autofix.settings.region_sections import Blend, Check
@@ -80,5 +80,7 @@ def test_pictures_of_one_stem_do_not_collide(tmp_path):
     for name in ("a.png", "a.jpg", "A.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     out = tmp_path / "out"
-    targets = {Destination(out, out).result_path(each) for each in find([tmp_path], out=out)}
+    targets = {
+        Destination(out, out).result_path(each) for each in find_pictures([tmp_path], out=out)
+    }
     assert {target.name for target in targets} == {"a.png", "a.jpg", "A.png"}

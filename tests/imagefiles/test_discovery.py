@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofix.errors import UsageError
-from autofix.imagefiles.discovery import PICTURE_SUFFIXES, Found, find, shown, walk
+from autofix.imagefiles.discovery import (
+    PICTURE_SUFFIXES,
+    FoundFile,
+    find_pictures,
+    printable,
+    walk_pictures,
+)
 
 
 def plant(root, *names):
@@ -20,19 +26,19 @@ def plant(root, *names):
 
 
 def names(*inputs, out=None):
-    return [found.relative for found in find([Path(given) for given in inputs], out=out)]
+    return [found.relative for found in find_pictures([Path(given) for given in inputs], out=out)]
 
 
 def test_nothing_stands_for_nothing(tmp_path):
-    assert find([], out=None) == ()
-    assert find([tmp_path], out=tmp_path / "out") == ()
+    assert find_pictures([], out=None) == ()
+    assert find_pictures([tmp_path], out=tmp_path / "out") == ()
 
 
 def test_a_folder_gives_its_pictures_sorted_and_mirrored(tmp_path):
     plant(tmp_path, "b.png", "a.JPG", "sub/c.webp", "sub/deep/d.Tiff", "notes.txt", "sub/e.json")
-    found = find([tmp_path], out=None)
+    found = find_pictures([tmp_path], out=None)
     assert [one.relative for one in found] == ["a.JPG", "b.png", "sub/c.webp", "sub/deep/d.Tiff"]
-    assert found[2] == Found(tmp_path / "sub/c.webp", "sub/c.webp")
+    assert found[2] == FoundFile(tmp_path / "sub/c.webp", "sub/c.webp")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +137,9 @@ def test_a_folder_can_be_walked_though_a_part_of_it_cannot_be_listed(tmp_path, m
 
     monkeypatch.setattr(os, "scandir", listed)
     troubles = []
-    found = walk(tmp_path, out=tmp_path / "out", on_error=lambda *each: troubles.append(each))
+    found = walk_pictures(
+        tmp_path, out=tmp_path / "out", on_error=lambda *each: troubles.append(each)
+    )
     assert sorted(one.relative for one in found) == ["a.png", "sub/c.png"]
     ((folder, error),) = troubles
     assert folder == str(tmp_path / "gone")
@@ -212,7 +220,7 @@ def test_any_name_is_found(tmp_path, name):
     plant(tmp_path, "sub/" + name)
     assert names(tmp_path) == ["sub/" + name]
     assert names(tmp_path / "sub" / name) == [name]
-    printed = shown(tmp_path / "sub" / name)
+    printed = printable(tmp_path / "sub" / name)
     assert printed.isprintable()
     assert printed.encode()
 

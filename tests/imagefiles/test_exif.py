@@ -29,8 +29,8 @@ def commented(comment, order="<"):
 @pytest.mark.parametrize("kind", [1, 3, 4])
 def test_the_orientation_is_read_and_reset_and_the_rest_stays(order, kind):
     turned = block(order, kind=kind)
-    assert exif.orientation(turned) == 6
-    assert exif.upright(turned) == block(order, kind=kind, value=1)
+    assert exif.read_orientation(turned) == 6
+    assert exif.set_upright(turned) == block(order, kind=kind, value=1)
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_the_orientation_is_read_and_reset_and_the_rest_stays(order, kind):
     ],
 )
 def test_what_cannot_be_read_is_not_there_and_not_changed(damaged):
-    assert exif.orientation(damaged) is None
-    assert exif.upright(damaged) == damaged
+    assert exif.read_orientation(damaged) is None
+    assert exif.set_upright(damaged) == damaged
     assert exif.user_comment(damaged) is None
 
 
 @pytest.mark.parametrize("value", [0, 9])
 def test_an_orientation_out_of_range_is_none(value):
-    assert exif.orientation(block("<", value=value)) is None
+    assert exif.read_orientation(block("<", value=value)) is None
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -72,7 +72,7 @@ def test_a_user_comment_that_is_cut_short_is_none():
 def test_a_prefix_is_there_once():
     once = block("<")
     for stored in (once, once[6:], exif.PREFIX + once):
-        assert exif.normalised(stored) == once
+        assert exif.normalise(stored) == once
 
 
 def test_texts_are_added_and_lines_of_one_key_replaced():
@@ -90,7 +90,7 @@ def test_no_damage_makes_reading_raise(data):
     for _ in range(data.draw(st.integers(1, 6))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
-    stored = exif.normalised(cut)
-    assert exif.orientation(stored) in {None, *range(1, 9)}
-    assert len(exif.upright(stored)) == len(stored)
+    stored = exif.normalise(cut)
+    assert exif.read_orientation(stored) in {None, *range(1, 9)}
+    assert len(exif.set_upright(stored)) == len(stored)
     assert isinstance(exif.user_comment(stored), bytes | None)

@@ -165,7 +165,7 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     def renamed(source, target):
         assert files.is_temporary(Path(source))
         assert Path(source).parent == target.parent
-        assert files.find([tmp_path], out=None) == ()
+        assert files.find_pictures([tmp_path], out=None) == ()
         steps.append("replace")
         replace(source, target)
 
@@ -241,12 +241,12 @@ def test_a_copy_of_what_was_changed_meanwhile_is_refused(tmp_path):
 def test_a_stamp_tells_a_changed_file(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
-    stamp = files.stamp(path)
-    assert files.stamp(path) == stamp
+    stamp = files.file_stamp(path)
+    assert files.file_stamp(path) == stamp
     os.utime(path, ns=(0, 0))
-    assert files.stamp(path) != stamp
+    assert files.file_stamp(path) != stamp
     with pytest.raises(PictureError, match=r"none\.png cannot be read"):
-        files.stamp(tmp_path / "none.png")
+        files.file_stamp(tmp_path / "none.png")
 
 
 def test_bytes_are_written_whole(tmp_path):
@@ -266,16 +266,16 @@ def test_strays_are_swept_and_nothing_else(tmp_path, monkeypatch):
     for path in [*strays, *(tmp_path / name for name in keep)]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    assert files.sweep(tmp_path) == 2
+    assert files.remove_temporaries(tmp_path) == 2
     assert all_files(tmp_path) == sorted(keep)
-    assert files.sweep(tmp_path / "nowhere") == 0
+    assert files.remove_temporaries(tmp_path / "nowhere") == 0
     strays[0].write_bytes(b"x")
 
     def refuse(*args, **options):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    assert files.sweep(tmp_path) == 0
+    assert files.remove_temporaries(tmp_path) == 0
 
 
 def test_temporary_names_are_short_hidden_and_never_the_same(tmp_path):
@@ -296,4 +296,4 @@ def test_any_name_can_be_written_read_and_copied(tmp_path_factory, name):
     files.copy(path, root / "sub" / path.name)
     assert np.array_equal(files.read(path, name="a").pixels, noise(6, 7))
     assert files.content_key(path) == files.content_key(root / "sub" / path.name)
-    assert files.shown(path).encode()
+    assert files.printable(path).encode()

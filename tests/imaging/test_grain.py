@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from autofix.imaging.grain import OPPONENT, SIDE, grain_of, missing, more_of
+from autofix.imaging.grain import OPPONENT, SIDE, grain_of, missing_grain, synthesise_grain
 from autofix.values import SoftMask
 from tests.detectors.photos import photo
 
@@ -32,7 +32,7 @@ def test_grain_is_found_and_made_again_as_strong_as_coarse_and_as_colourful(blur
     pixels = grainy(blur=blur)
     noise = pixels[:96].astype(np.float32)
     noise = (noise - cv2.GaussianBlur(noise, (0, 0), 6)) @ OPPONENT
-    made = more_of(grain_of(pixels, NO_MASK), (200, 150), seed=5)
+    made = synthesise_grain(grain_of(pixels, NO_MASK), (200, 150), seed=5)
     assert made.shape == (150, 200, 3)
     assert strength(made) == pytest.approx(strength(noise), rel=0.15)
 
@@ -45,7 +45,7 @@ def test_grain_is_found_and_made_again_as_strong_as_coarse_and_as_colourful(blur
 
 def test_the_same_seed_makes_the_same_grain_and_another_another():
     grain = grain_of(grainy(), NO_MASK)
-    one, again, other = (more_of(grain, (40, 40), seed) for seed in (1, 1, 2))
+    one, again, other = (synthesise_grain(grain, (40, 40), seed) for seed in (1, 1, 2))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
 
@@ -85,7 +85,7 @@ def lack(old, new, alpha=1.0):
     grain = grain_of(grainy(), NO_MASK)
     covered = np.full((96, 96), round(255 * alpha), np.uint8)
     old, new = (each[:96, :96].astype(np.float32) for each in (old, new))
-    return missing(grain, old, new, covered).mean(axis=(0, 1))
+    return missing_grain(grain, old, new, covered).mean(axis=(0, 1))
 
 
 def test_what_is_missing_is_what_the_patch_has_lost():
@@ -106,4 +106,4 @@ def test_where_there_is_nothing_to_measure_nothing_is_missing(size, alpha):
     part = grainy()[:size, :size].astype(np.float32)
     grain = np.ones((4, SIDE, SIDE, 3), np.float32)
     covered = np.full((size, size), round(255 * alpha), np.uint8)
-    assert not missing(grain, part, part * 0, covered).any()
+    assert not missing_grain(grain, part, part * 0, covered).any()

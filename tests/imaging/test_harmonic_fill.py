@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from autofix.imaging.harmonic_fill import membrane
+from autofix.imaging.harmonic_fill import harmonic_surface
 
 
 def plane(height, width):
@@ -10,14 +10,14 @@ def plane(height, width):
 
 
 def test_nothing_known_gives_zeros():
-    assert not membrane(plane(9, 7), np.zeros((9, 7), np.float32), tension=0.1).any()
+    assert not harmonic_surface(plane(9, 7), np.zeros((9, 7), np.float32), tension=0.1).any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (48, 64), (33, 17)])
 def test_one_known_value_is_the_whole_surface(shape):
     weight = np.zeros(shape, np.float32)
     weight[0, 0] = 1
-    surface = membrane(np.full((*shape, 3), 7, np.float32), weight, tension=0.1)
+    surface = harmonic_surface(np.full((*shape, 3), 7, np.float32), weight, tension=0.1)
     assert surface == pytest.approx(7, abs=1e-3)
 
 
@@ -26,7 +26,7 @@ def test_a_plane_known_at_the_rim_is_a_plane_inside():
     values, weight = plane(48, 64), np.ones((48, 64), np.float32)
     weight[12:36, 16:48] = 0
     hidden = np.where(weight[..., None] > 0, values, 999)
-    assert membrane(hidden, weight, tension=0.02) == pytest.approx(values, abs=1.0)
+    assert harmonic_surface(hidden, weight, tension=0.02) == pytest.approx(values, abs=1.0)
 
 
 def test_inside_it_lies_between_the_values_of_the_rim():
@@ -34,7 +34,7 @@ def test_inside_it_lies_between_the_values_of_the_rim():
     values = random.uniform(-1, 1, (40, 40, 3)).astype(np.float32)
     weight = np.zeros((40, 40), np.float32)
     weight[0] = weight[-1] = 1
-    surface = membrane(values, weight, tension=0.1)
+    surface = harmonic_surface(values, weight, tension=0.1)
     assert np.abs(surface).max() <= 1
     assert surface[20].std() < 0.2  # and far from it, detail has died away
 
@@ -42,7 +42,7 @@ def test_inside_it_lies_between_the_values_of_the_rim():
 def test_tension_smooths_what_is_known():
     noise = np.random.default_rng(1).normal(0, 1, (32, 32, 3)).astype(np.float32)
     loose, tight = (
-        membrane(noise, np.ones((32, 32), np.float32), tension=tension).std()
+        harmonic_surface(noise, np.ones((32, 32), np.float32), tension=tension).std()
         for tension in (0.01, 5)
     )
     assert loose > 0.9

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from autofix.errors import RecipeError
 from autofix.metadata import GenerationText
-from autofix.prompts import DEFAULTS, check, instruct, picture_seed
-from autofix.prompts.grammar import EXTREMES, MEASURES, parts
-from autofix.prompts.wildcards import draw
+from autofix.prompts import DEFAULTS, assign_prompts, check_prompts, picture_seed
+from autofix.prompts.grammar import EXTREMES, MEASURES, split_parts
+from autofix.prompts.wildcards import draw_choices
 from autofix.settings.model_sections import Prompt
 from autofix.values import Region, SoftMask
 from tests.build import detection, region
@@ -33,7 +33,7 @@ def row(*, label="face"):
 def instructed(prompt="", *, regions=None, main=MAIN, seed=0, **more):
     chosen = row() if regions is None else regions
     given = Prompt(positive=prompt, **more)
-    return instruct(chosen, given, main=main, picture_wh=(200, 100), seed=seed)
+    return assign_prompts(chosen, given, main=main, picture_wh=(200, 100), seed=seed)
 
 
 def prompts(prompt="", **more):
@@ -71,7 +71,7 @@ def test_the_negative_prompt_is_parted_by_itself():
 
 
 def test_seeds_count_over_everything_found():
-    regions = tuple(each.skipped("no") if each.index == 1 else each for each in row())
+    regions = tuple(each.with_skip("no") if each.index == 1 else each for each in row())
     done = instructed("a [SEP] b", regions=regions, seed=7)
     assert [each.seed for each in done] == [7, 8, 9]
     assert [each.prompt for each in done] == ["a", "", "b"]
@@ -162,7 +162,7 @@ def test_a_rule_can_skip():
 
 
 def test_what_is_skipped_already_has_no_place_among_the_left():
-    regions = (row()[0].skipped("too small"), *row()[1:])
+    regions = (row()[0].with_skip("too small"), *row()[1:])
     assert prompts("[SEP:left] it [SEP] other", regions=regions) == ["", "it", "other"]
 
 
@@ -189,7 +189,7 @@ def test_a_rule_that_does_not_hold_is_refused(rule, message):
     with pytest.raises(RecipeError, match=message):
         instructed(f"a [SEP:{rule}] b", regions=())
     with pytest.raises(RecipeError, match=message):
-        check(Prompt(negative=f"[SEP:{rule}]"))
+        check_prompts(Prompt(negative=f"[SEP:{rule}]"))
 
 
 @pytest.mark.parametrize("text", ["[sep] a", "[SEP a", "(a:1.2) BREAK [b] <lora:x:1>", "a | b"])
@@ -201,7 +201,7 @@ def test_all_other_text_stays_as_it_is(text):
 
 
 def drawn(prompt, seed=0, folder=""):
-    return draw(prompt, Random(seed), str(folder))
+    return draw_choices(prompt, Random(seed), str(folder))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_choices_that_do_not_hold_are_refused(prompt, message):
     with pytest.raises(RecipeError, match=message):
         instructed(prompt, regions=())
     with pytest.raises(RecipeError, match=message):
-        check(Prompt(negative=prompt))
+        check_prompts(Prompt(negative=prompt))
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_a_changed_file_is_read_again(wildcards):
 )
 def test_wildcards_that_do_not_hold_are_refused_before_they_are_drawn(wildcards, prompt, message):
     with pytest.raises(RecipeError, match=message):
-        check(Prompt(positive=f"x [SEP] {prompt}", wildcards=str(wildcards)))
+        check_prompts(Prompt(positive=f"x [SEP] {prompt}", wildcards=str(wildcards)))
 
 
 @pytest.mark.parametrize("prompt", ["__../hair__", "__/etc/passwd__", "____", "a__", "__a b__"])
@@ -364,7 +364,7 @@ def test_text_without_choices_stays_as_it_is(prompt, seed):
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.text(st.sampled_from("ab ,:"), max_size=5), min_size=1, max_size=5))
 def test_parts_are_what_stands_between_the_markers(texts):
-    found = parts("[SEP]".join(texts))
+    found = split_parts("[SEP]".join(texts))
     assert len(found) == len(texts)
     assert [part.text.strip() for part in found] == [text.strip() for text in texts]
 

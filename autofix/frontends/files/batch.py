@@ -16,7 +16,7 @@ from typing import Any
 from autofix.errors import AutofixError, UsageError
 from autofix.frontends.files.journal import Journal
 from autofix.imagefiles import files
-from autofix.imagefiles.files import Found
+from autofix.imagefiles.files import FoundFile
 from autofix.pipeline.fingerprint import files_identity
 from autofix.pipeline.in_flight import MOST_IN_FLIGHT
 from autofix.pipeline.pipeline import Pipeline
@@ -51,7 +51,7 @@ class Destination:
     journal: Path
     backup: Path | None = None
 
-    def result_path(self, found: Found) -> Path:
+    def result_path(self, found: FoundFile) -> Path:
         """The file a picture's result goes to."""
         return found.path if self.out is None else self.out / found.relative
 
@@ -60,7 +60,7 @@ class Destination:
 class Item:
     """A picture that was read: its file's stamp before that, its content key, its pixels."""
 
-    found: Found
+    found: FoundFile
     stamp: files.Stamp
     content: str
     picture: Picture
@@ -117,7 +117,7 @@ class Batch:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._journal.close()
 
-    def run(self, found: Iterable[Found]) -> Iterator[Record]:
+    def run(self, found: Iterable[FoundFile]) -> Iterator[Record]:
         """Yields a record a file, in order, as each is finished. Never stops at a bad picture.
 
         `outdated` counts the pictures that are done again because the recipe, the model or autofix
@@ -130,7 +130,7 @@ class Batch:
         )
         yield from (record.result() for record in records)
 
-    def fix_file(self, found: Found) -> Record:
+    def fix_file(self, found: FoundFile) -> Record:
         """Read, fix and write one picture, in a thread of its own."""
         with self.pipeline.in_flight.expect_more():
             with self._readers:
@@ -140,11 +140,11 @@ class Batch:
             fixing = self._submit_item(item)
         return self._write_result(item, fixing)
 
-    def read_picture(self, found: Found) -> Item | Record:
+    def read_picture(self, found: FoundFile) -> Item | Record:
         """A picture to fix; or the record of one that is done or cannot be read."""
         name = {"picture": self._journal_key(found), "fingerprint": self.fingerprint}
         try:
-            stamp = files.stamp(found.path)
+            stamp = files.file_stamp(found.path)
             has_result = not self.force and self.destination.result_path(found).is_file()
             if has_result and self._journal.has_stamp(stamp=stamp, **name):
                 return self._unfixed_record(found, "done")
@@ -200,7 +200,7 @@ class Batch:
         in_place = self.destination.out is None
         # In place, the next run finds the fixed file, not the original.
         content = files.content_key(target) if in_place else item.content
-        stamp = files.stamp(target) if in_place else item.stamp
+        stamp = files.file_stamp(target) if in_place else item.stamp
         with self._lock:
             self._journal.add(
                 record,
@@ -222,17 +222,17 @@ class Batch:
             for number, candidate in enumerate(result.candidates, start=1):
                 files.write(candidate, _candidate_path(target, result.region, number), inside=out)
 
-    def _journal_key(self, found: Found) -> str:
+    def _journal_key(self, found: FoundFile) -> str:
         """The picture's name in the journal: in place, relative names may be the same."""
         return str(found.path.absolute()) if self.destination.out is None else found.relative
 
-    def _unfixed_record(self, found: Found, status: str, *, reason: str = "") -> Record:
+    def _unfixed_record(self, found: FoundFile, status: str, *, reason: str = "") -> Record:
         """The record of a picture that was not fixed."""
         return picture_record(
             status=status, reason=reason, output=None, **self._common_fields(found)
         )
 
-    def _common_fields(self, found: Found) -> Record:
+    def _common_fields(self, found: FoundFile) -> Record:
         """What every record of a picture says."""
         return {"input": str(found.path), "recipe": self.recipe.name, "model": self._model}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from autofix.errors import UsageError
-from autofix.imagefiles.files import shown, write_bytes
+from autofix.imagefiles.files import printable, write_bytes
 from autofix.imagefiles.own_files import FOLDER, check_own_folder, open_own_file
 
 
@@ -32,12 +32,12 @@ def locked_output(out: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise UsageError(
-            f"another autofix ({_holder_of(out)}) puts its results into {shown(out)}",
+            f"another autofix ({_holder_of(out)}) puts its results into {printable(out)}",
             "wait for it or stop it, or give another folder with -o",
         ) from None
     except OSError as error:
         raise UsageError(
-            f"{shown(out)} cannot be written ({error.strerror or error})",
+            f"{printable(out)} cannot be written ({error.strerror or error})",
             "check its permissions, or give another folder with -o",
         ) from error
     try:
@@ -54,7 +54,7 @@ def _holder_of(out: Path) -> str:
     try:
         if (file := open_own_file(out, "lock.pid")) is not None:
             with file:
-                return shown(file.read(1000).decode("utf-8").strip())
+                return printable(file.read(1000).decode("utf-8").strip())
     except (OSError, UnicodeDecodeError):
         pass
     return "of an unknown process"

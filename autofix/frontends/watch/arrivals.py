@@ -11,8 +11,8 @@ from pathlib import Path
 
 from autofix.errors import PictureError, UsageError
 from autofix.imagefiles import files
-from autofix.imagefiles.discovery import PICTURE_SUFFIXES, is_inside, walk
-from autofix.imagefiles.files import Found, Stamp, shown
+from autofix.imagefiles.discovery import PICTURE_SUFFIXES, is_inside, walk_pictures
+from autofix.imagefiles.files import FoundFile, Stamp, printable
 
 SETTLE_SECONDS = 0.5
 """A file is taken to be complete after so long without a change, if no notice says it sooner."""
@@ -29,13 +29,13 @@ class Folder:
     real: str
     prefix: str
 
-    def found_at(self, real_path: str) -> Found | None:
+    def found_at(self, real_path: str) -> FoundFile | None:
         """The file of this real path, if it is in the folder or below it and is not hidden."""
         below = real_path.removeprefix(self.real.rstrip(os.sep) + os.sep)
         parts = below.split(os.sep)
         if below == real_path or any(part.startswith(".") for part in parts):
             return None
-        return Found(self.path.joinpath(*parts), self.prefix + "/".join(parts))
+        return FoundFile(self.path.joinpath(*parts), self.prefix + "/".join(parts))
 
 
 def folders_of(paths: Sequence[Path], out: Path) -> tuple[Folder, ...]:
@@ -49,10 +49,10 @@ def folders_of(paths: Sequence[Path], out: Path) -> tuple[Folder, ...]:
     for path in dict.fromkeys(paths):
         real = os.path.realpath(path)
         if not os.path.isdir(real):
-            raise UsageError(f"{shown(path)} is no folder", "name a folder that exists")
+            raise UsageError(f"{printable(path)} is no folder", "name a folder that exists")
         if is_inside(real, real_out):
             raise UsageError(
-                f"{shown(path)} is the output folder or lies in it, so that results would be "
+                f"{printable(path)} is the output folder or lies in it, so that results would be "
                 "taken for new pictures",
                 "name another folder with -o; one inside the watched folder will do",
             )
@@ -60,13 +60,13 @@ def folders_of(paths: Sequence[Path], out: Path) -> tuple[Folder, ...]:
         for other in folders:
             if is_inside(real, other.real) or is_inside(other.real, real):
                 raise UsageError(
-                    f"of {shown(other.path)} and {shown(path)} one holds the other",
+                    f"of {printable(other.path)} and {printable(path)} one holds the other",
                     "name the outer one alone: all below it is watched",
                 )
             if other.prefix == f"{name}/":
                 raise UsageError(
-                    f"{shown(other.path)} and {shown(path)} are both called {shown(name)}, "
-                    "as would be their folders of results",
+                    f"{printable(other.path)} and {printable(path)} are both called "
+                    f"{printable(name)}, as would be their folders of results",
                     "give each its own watch and -o",
                 )
         folders.append(Folder(path, real, f"{name}/"))
@@ -80,7 +80,7 @@ class _Waiting:
     `complete`: a notice said so; `unreadable`: it was taken once and could not be read.
     """
 
-    found: Found
+    found: FoundFile
     stamp: Stamp
     since: float
     complete: bool = False
@@ -146,20 +146,20 @@ class Arrivals:
                 errors[path] = error.strerror or type(error).__name__
 
         for folder in self.folders:
-            for picture in walk(folder.path, out=self._out, on_error=note_error):
-                found = Found(picture.path, folder.prefix + picture.relative)
+            for picture in walk_pictures(folder.path, out=self._out, on_error=note_error):
+                found = FoundFile(picture.path, folder.prefix + picture.relative)
                 if take:
                     self._taken[found.relative] = _stamp_of(found) or (0, 0, 0)
                 else:
                     self._note_stamp(found, complete=False)
         return errors
 
-    def take_arrived(self, count: int) -> list[Found]:
+    def take_arrived(self, count: int) -> list[FoundFile]:
         """At most `count` complete pictures, in the order in which they came.
 
         A picture is not taken again before `release_picture`, even if it changes.
         """
-        taken: list[Found] = []
+        taken: list[FoundFile] = []
         while names := list(islice(self._due_names(), count - len(taken))):
             for name in names:
                 waiting = self._waiting.pop(name)
@@ -183,15 +183,15 @@ class Arrivals:
         ]
         return max(0.0, min(due) - self._clock()) if due else None
 
-    def release_picture(self, found: Found) -> None:
+    def release_picture(self, found: FoundFile) -> None:
         """Note that a picture that was taken is no longer worked on."""
         self._in_hand.discard(found.relative)
 
-    def mark_readable(self, found: Found) -> None:
+    def mark_readable(self, found: FoundFile) -> None:
         """Note that a picture that was taken could be read."""
         self._deadlines.pop(found.relative, None)
 
-    def mark_unreadable(self, found: Found) -> bool:
+    def mark_unreadable(self, found: FoundFile) -> bool:
         """Note that a picture that was taken could not be read, so that it waits again.
 
         True if it is given up, which happens once until it can be read.
@@ -208,16 +208,16 @@ class Arrivals:
         self._deadlines[name] = _REPORTED
         return not reported
 
-    def has_changed(self, found: Found) -> bool:
+    def has_changed(self, found: FoundFile) -> bool:
         """Whether a picture has changed since it was taken, or is gone."""
         return _stamp_of(found) != self._taken[found.relative]
 
-    def _found_at(self, real_path: str) -> Found | None:
+    def _found_at(self, real_path: str) -> FoundFile | None:
         if is_inside(real_path, self._real_out):
             return None
         return next(filter(None, (folder.found_at(real_path) for folder in self.folders)), None)
 
-    def _note_stamp(self, found: Found, *, complete: bool) -> None:
+    def _note_stamp(self, found: FoundFile, *, complete: bool) -> None:
         name, stamp = found.relative, _stamp_of(found)
         if stamp is None or (stamp == self._taken.get(name) and not complete):
             return
@@ -242,8 +242,8 @@ class Arrivals:
         return self._deadlines[name] if waiting.unreadable else waiting.since + SETTLE_SECONDS
 
 
-def _stamp_of(found: Found) -> Stamp | None:
+def _stamp_of(found: FoundFile) -> Stamp | None:
     try:
-        return files.stamp(found.path)
+        return files.file_stamp(found.path)
     except PictureError:
         return None

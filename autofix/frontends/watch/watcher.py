@@ -14,7 +14,7 @@ from autofix.frontends.files.output_lock import locked_output
 from autofix.frontends.watch.arrivals import Arrivals, folders_of
 from autofix.frontends.watch.notifications import ChangeListener, Notice
 from autofix.imagefiles import files
-from autofix.imagefiles.files import Found
+from autofix.imagefiles.files import FoundFile
 from autofix.pipeline.in_flight import WAKE_SECONDS
 
 SCAN_SECONDS = 10.0
@@ -60,7 +60,7 @@ class Watcher:
         self._poll = poll
         self._note = note
         self._inbox: SimpleQueue[Notice | None] = SimpleQueue()
-        self._in_hand: list[tuple[Found, Future[Record]]] = []
+        self._in_hand: list[tuple[FoundFile, Future[Record]]] = []
         self._stopping = False
         self._next_scan = self._next_scan_if_asked = 0.0
         self._problems: dict[str, str] = {}
@@ -78,7 +78,7 @@ class Watcher:
         """
         with ExitStack() as stack:
             stack.enter_context(locked_output(self.out))
-            files.sweep(self.out)
+            files.remove_temporaries(self.out)
             stack.enter_context(self._batch)
             listener = None
             if not self._poll:
@@ -106,7 +106,7 @@ class Watcher:
                 self._note("waiting for pictures")
             self._read_notices(0.0 if taken else self._wait_seconds())
 
-    def _start_fixes(self, taken: Sequence[Found]) -> Iterator[Record]:
+    def _start_fixes(self, taken: Sequence[FoundFile]) -> Iterator[Record]:
         """Read pictures that have arrived, and submit them; records of those that are done."""
         for found in taken:
             if self._stopping:
@@ -151,9 +151,9 @@ class Watcher:
         self._next_scan = end + max(usual, (end - start) / SCAN_SHARE)
         self._next_scan_if_asked = end + (end - start)
         for what in problems.keys() - self._problems.keys():
-            self._note(f"cannot see {files.shown(what)} ({problems[what]}); tries again")
+            self._note(f"cannot see {files.printable(what)} ({problems[what]}); tries again")
         for what in self._problems.keys() - problems.keys():
-            self._note(f"sees {files.shown(what)} again")
+            self._note(f"sees {files.printable(what)} again")
         self._problems = problems
 
     def _end_wait(self) -> None:
