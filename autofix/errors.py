@@ -3,13 +3,13 @@
     AutofixError              exit code 1
     ├── PictureError          a picture that cannot be read or written
     ├── EngineError           an engine that could not inpaint
-    ├── BusyError             a worker that takes no more for now
+    ├── BusyError             a worker that takes no more work for now
     └── UsageError            exit code 2: wrong usage
-        ├── RecipeError       a recipe, or an option, that does not hold
+        ├── RecipeError       a recipe or an option with an invalid value
         ├── ModelError        a model that is missing or cannot be used
         └── DetectorSetupError   a detector that is missing or cannot be used
 
-An error says what was wrong with which value, and then how to mend it: both parts are required.
+An error states what was wrong with which value, and how to mend it: both parts are required.
 """
 
 
@@ -36,7 +36,7 @@ class EngineError(AutofixError):
 
 
 class BusyError(AutofixError):
-    """A worker that takes no more for now. Nothing was done."""
+    """A worker that takes no more work for now. Nothing was done."""
 
 
 class UsageError(AutofixError):
@@ -46,7 +46,7 @@ class UsageError(AutofixError):
 
 
 class RecipeError(UsageError):
-    """A recipe or an option with a value that does not hold."""
+    """A recipe or an option with an invalid value."""
 
 
 class ModelError(UsageError):

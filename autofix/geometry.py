@@ -106,7 +106,7 @@ class Window:
         return _warp_channels(small, shown, self.size_wh)
 
     def uncut(self, patch: NDArray[np.float32], onto: IntBox) -> NDArray[np.float32]:
-        """Working-size values (height x width x channels) as they lie on a box of the picture.
+        """Working-size values (height x width x channels) resampled to a box of the picture.
 
         Where `onto` reaches beyond what the window shows, the patch's edge pixels are repeated.
         """
@@ -143,7 +143,7 @@ class Window:
 
 
 def map_point(affine: Affine, x: float, y: float) -> tuple[float, float]:
-    """A point sent through an affine map."""
+    """A point mapped by an affine map."""
     a, b, c, d, e, f = affine
     return a * x + b * y + c, d * x + e * y + f
 
@@ -262,9 +262,9 @@ def _resize_to(
 def _warp_channels(
     values: NDArray[Scalar], shown: Affine, size_wh: tuple[int, int], *, lanczos: bool = False
 ) -> NDArray[Scalar]:
-    """Values of that size, each looked up where `shown` sends it: a map between pixel edges.
+    """Values of that size, each sampled where `shown`, a map between pixel edges, sends it.
 
-    Outside the values lie their edge pixels repeated for Lanczos, else (bilinear) zeros.
+    Outside, Lanczos sees the edge pixels repeated, bilinear interpolation zeros.
     """
     import cv2  # not at the top: `import autofix` must not load it
 

@@ -1,4 +1,4 @@
-"""What was done to a picture, as plain data: the objects of --jsonl, --json and the journal."""
+"""Records of what was done to a picture: the JSON objects of --jsonl, --json and the journal."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def picture_record(
     """One picture: its files, what became of it, and its regions.
 
     `status` is fixed (some region was inpainted), unchanged (nothing was, so the file was copied),
-    failed (with a reason), done (by an earlier run), or found (nothing was asked but to look).
-    `notes` say what of the file could not be kept.
+    failed (with a reason), done (by an earlier run), or found (by detection alone). `notes` list
+    what of the file could not be kept.
     """
     return {
         "input": input,
@@ -48,7 +48,7 @@ def picture_record(
 
 
 def outcome_record(outcome: Outcome, **more: Any) -> dict[str, Any]:
-    """The `picture_record` of a picture that was fixed; `more` is what the outcome does not tell.
+    """The `picture_record` of a picture that was fixed; `more` holds its other fields.
 
     It is failed where any region is, with the reason of each.
     """
@@ -66,10 +66,10 @@ def outcome_record(outcome: Outcome, **more: Any) -> dict[str, Any]:
 
 
 def region_record(region: Region, window: Window | None) -> dict[str, Any]:
-    """One region, with nothing done yet: `result` is None, and `reason` says why if it is skipped.
+    """One region before inpainting: `result` is None, and `reason` is that of a skipped one.
 
-    Boxes are half-open pixel edges of the upright picture; `index` counts
-    from 1, as it is drawn, and `pass` too.
+    Boxes are half-open pixel edges of the upright picture; `index` and `pass` count from 1, as they
+    are drawn.
     """
     detection = region.detection
     return {

@@ -1,4 +1,4 @@
-"""The values that flow through autofix: frozen, self-checking, each holding the one it came from.
+"""The values that flow through autofix: frozen, validated, each holding the one it came from.
 
 A picture is RGB, uint8, height x width x 3, wherever it is inside autofix. Boxes are half-open
 pixel edges (x0, y0, x1, y1), x to the right and y down.
@@ -27,7 +27,7 @@ Status = Literal["fixed", "kept", "skipped", "failed"]
 
 
 def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same values in an array nobody can write to (a view where it already is contiguous)."""
+    """The same values in a read-only array (a view where it already is contiguous)."""
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
@@ -35,13 +35,13 @@ def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a picture's file says beside its pixels, kept to be written again.
+    """A picture file's metadata, kept to be written again.
 
     `alpha` is height x width uint8 or None; `deep` are the pixels of a file of 16 bits a channel,
     with alpha, as `sixteen_bit.Deep` has them, turned upright as the picture is; `text` are the PNG
     text chunks, in order; `save` are the encoder options that reproduce the file's kind (JPEG
     quality tables and subsampling, ...).
-    `notes` say, for people, what of the file could not be kept.
+    `notes` are lines for people on what of the file could not be kept.
     """
 
     path: Path | None = None
@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture: its pixels, the name it goes by in a run, and what its file said."""
+    """A picture: its pixels, its name in a run, and its file's metadata."""
 
     pixels: Pixels
     name: str = ""
@@ -108,12 +108,12 @@ class SoftMask:
 
     @property
     def empty(self) -> bool:
-        """Whether no pixel is covered at all."""
+        """Whether it covers no pixel at all."""
         return not self.values.any()
 
     @property
     def area(self) -> float:
-        """How many pixels it covers, a half covered one counting one half."""
+        """How many pixels it covers; a half covered one counts as one half."""
         return float(self.values.sum(dtype=np.int64)) / 255
 
     def trim(self) -> SoftMask:
@@ -143,11 +143,11 @@ class SoftMask:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """One thing to inpaint: its Detection, its mask, and all that was decided for it.
+    """A face or hand to inpaint: its Detection, its mask, and all that was decided for it.
 
-    `index` counts from 0 in the picture's stated order, over everything that was found; what is
-    drawn for people counts from 1. A region with a `skip` reason is not inpainted. `pass_index`
-    says which of the recipe's passes it belongs to, from 0.
+    `index` counts from 0 in the picture's stated order, over everything that was found; numbers
+    drawn for people count from 1. A region with a `skip` reason is not inpainted. `pass_index` is
+    the recipe's pass that it belongs to, from 0.
     """
 
     detection: Detection
@@ -161,7 +161,7 @@ class Region:
     pass_index: int = 0
 
     def with_skip(self, reason: str) -> Region:
-        """The same region, not to be inpainted, for the first reason given."""
+        """The same region, skipped, with the first reason given."""
         return self if self.skip else replace(self, skip=reason)
 
 
@@ -177,11 +177,10 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A Crop inpainted: `pixels` are float32, height x width x 3 at working size, 0 to 1.
+    """An inpainted Crop: `pixels` are float32, height x width x 3 at working size, 0 to 1.
 
-    An engine may hand over values that are not finite; the check stage refuses such a patch.
-    `mask` is what to paste it through, where that is not its crop's mask: at working size, and 0
-    wherever the crop's mask is 0.
+    An engine may give values that are not finite; the check stage refuses such a patch. `mask`, if
+    given, replaces the crop's mask in pasting: at working size, and 0 wherever the crop's is 0.
     """
 
     crop: Crop
@@ -205,7 +204,7 @@ class Patch:
 
     @property
     def paste_mask(self) -> MaskValues:
-        """What it is pasted through, at working size: its own mask, else its crop's."""
+        """The mask that it is pasted through, at working size: its own, else its crop's."""
         return self.crop.mask if self.mask is None else self.mask
 
 

@@ -1,1 +1,1 @@
-"""Picture files: found, decoded, encoded, written whole."""
+"""Picture files: discovery, decoding, encoding, and writing without half-written files."""

@@ -1,4 +1,4 @@
-"""An open picture file -> RGB pixels, and all that the file says beside them."""
+"""An open picture file -> RGB pixels and the file's metadata."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>))([1-8])(?=[
 
 
 class Unreadable(Exception):  # noqa: N818
-    """A file that is no picture for us: `problem` follows the file's name in a sentence."""
+    """A file that is refused: `problem` follows the file's name in a sentence."""
 
     def __init__(self, problem: str, advice: str) -> None:
         super().__init__(problem, advice)
@@ -69,7 +69,7 @@ class Decoded:
 
 
 def optional_formats() -> tuple[str, ...]:
-    """Those of WEBP and AVIF that this Pillow has."""
+    """The formats of WEBP and AVIF that this Pillow supports."""
     return tuple(
         name.upper()
         for name in ("webp", "avif")
@@ -82,8 +82,8 @@ def decode(stream: BinaryIO) -> Decoded:
 
     16 bits a channel come as 8, rounded, and beside them as they are. Alpha is kept apart, neither
     multiplied in nor composited. CMYK becomes RGB, by Pillow's plain formula. A turned picture is
-    set upright, and its EXIF and XMP say so. Raises Unreadable for what we refuse, and one of
-    PILLOW_ERRORS for damaged files.
+    set upright, and so is the orientation in its EXIF and XMP. Raises Unreadable for a file that is
+    refused, and one of PILLOW_ERRORS for a damaged one.
     """
     stream.seek(0)
     if not stream.read(1):
@@ -137,7 +137,7 @@ def _refuse_size(image: Image.Image) -> None:
 def _read_source(
     image: Image.Image, stream: BinaryIO, facts: PngFacts | None
 ) -> tuple[Source, int]:
-    """What the file says, and the orientation its pixels still have to be turned by."""
+    """The file's metadata, and the EXIF orientation that its pixels are still in."""
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     text = facts.text if facts else ()
     xmp = dict(text).get(XMP_KEY) if facts else image.info.get("xmp")
@@ -164,7 +164,7 @@ def _read_source(
 def _read_orientation(
     xmp: bytes | None, block: bytes | None
 ) -> tuple[bytes | None, int, bytes | None]:
-    """XMP and EXIF saying that the picture is upright, and how it was turned before, 1 to 8."""
+    """XMP set upright, the orientation that was stored (1 to 8), and EXIF set upright."""
     turn = exif.read_orientation(block) if block else None
     match = _XMP_ORIENTATION.search(xmp) if xmp else None
     if turn is None and match:
@@ -205,7 +205,7 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
 
 
 def read_dpi(value: object) -> tuple[float, float] | None:
-    """Dots per inch, across and down; None where unknown or (1, 1), which TIFF says for unknown."""
+    """Dots per inch, across and down; None where unknown. In TIFF (1, 1) stands for unknown."""
     if not isinstance(value, tuple) or len(value) != 2:
         return None
     try:
@@ -231,9 +231,9 @@ def _lost_notes(image: Image.Image, facts: PngFacts | None) -> tuple[str, ...]:
 def _rgb_pixels(
     image: Image.Image, facts: PngFacts | None
 ) -> tuple[Pixels, MaskValues | None, tuple[str, ...]]:
-    """RGB, alpha or None, and what was lost on the way."""
-    if _is_sixteen(image, facts):  # and OpenCV did not read it
-        image.info.pop("transparency", None)  # in 16 bits; the pixels have only 8 left
+    """RGB, alpha or None, and notes on what was lost."""
+    if _is_sixteen(image, facts):  # OpenCV did not read it, and Pillow cut it to 8 bits
+        image.info.pop("transparency", None)  # a value of 16 bits
         notes: tuple[str, ...] = ("16 bits a channel became 8",)
     else:
         notes = ("CMYK became RGB",) if image.mode == "CMYK" else ()
@@ -253,9 +253,9 @@ def _is_sixteen(image: Image.Image, facts: PngFacts | None) -> bool:
 
 
 def _deep_values(image: Image.Image, facts: PngFacts | None, stream: BinaryIO) -> Deep | None:
-    """The pixels of a file of 16 bits a channel, as they lie in it; None where it has not as many.
+    """The pixels of a file of 16 bits a channel, not turned upright; None for other files.
 
-    Whole numbers of 32 bits are taken if 16 hold them.
+    Integers of 32 bits are taken where their values fit into 16.
     """
     if not _is_sixteen(image, facts):
         return None
@@ -263,7 +263,7 @@ def _deep_values(image: Image.Image, facts: PngFacts | None, stream: BinaryIO) -
         stream.seek(0)
         values = read_deep(stream.read(), np.asarray(image))
         if values is not None and image.format == "TIFF":
-            values = values[..., : len(image.getbands())]  # a fourth channel may be nothing
+            values = values[..., : len(image.getbands())]  # a fourth channel may mean nothing
         return values[..., ::3] if values is not None and facts and facts.grey else values
     grey = np.asarray(image).astype(np.int64)
     if grey.min() < 0 or grey.max() > 65535:
@@ -285,7 +285,7 @@ def _of_sixteen(deep: Deep, source: Source) -> Decoded:
 
 
 def _turn_upright(values: NDArray[Values], orientation: int) -> NDArray[Values]:
-    """Rows and columns brought upright from one of the eight EXIF orientations."""
+    """Pixels turned upright from one of the eight EXIF orientations."""
     if orientation in (2, 5, 7):
         values = values[:, ::-1]
     if orientation == 4:

@@ -1,4 +1,4 @@
-"""Which files the inputs of a command stand for, and where their results go."""
+"""Finds the files that a command's inputs name, and where their results go."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
     *(f".{name.lower()}" for name in optional_formats()),
 )
-"""The endings, in lower case, of the files that are taken from a folder."""
+"""The suffixes, in lower case, of the files that are taken from a folder."""
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file to work on, and where its result goes below the output folder, parted by "/"."""
+    """A file to fix, and its result's path below the output folder, with "/" between folders."""
 
     path: Path
     relative: str
@@ -33,9 +33,9 @@ def find_pictures(inputs: Sequence[Path], *, out: Path | None) -> tuple[FoundFil
     A folder gives the pictures in it and below it, sorted, relative to it; hidden ones and those in
     `out` are left out; linked folders are followed, but none is visited twice. A file gives itself,
     whatever its suffix, by its name alone. A pattern with * ? or [ that names no file stands for
-    the pictures and folders it matches, relative to its part before the first such sign. Raises
-    UsageError for an input that is not there, for a folder that cannot be listed, and where `out`
-    would get two results of one name or a result in place of an input.
+    the pictures and folders it matches, relative to its part before the first such character.
+    Raises UsageError for an input that is not there, for a folder that cannot be listed, and where
+    `out` would get two results of one name or a result in place of an input.
     """
     avoided = os.path.realpath(out) if out is not None else None
     found: dict[str, FoundFile] = {}
@@ -50,24 +50,24 @@ def find_pictures(inputs: Sequence[Path], *, out: Path | None) -> tuple[FoundFil
 def walk_pictures(
     folder: Path, *, out: Path | None, on_error: Callable[[str, OSError], object]
 ) -> Iterator[FoundFile]:
-    """What `find_pictures` takes of a folder, in no order, while others change it.
+    """The files that `find_pictures` gives for a folder, in no order; it may change meanwhile.
 
-    Where a folder cannot be listed, tells `on_error` which and why, and goes on.
+    Calls `on_error` with each folder that cannot be listed and the error, and goes on.
     """
     avoided = os.path.realpath(out) if out is not None else None
     return _walk_folder(os.fspath(folder), avoided, on_error)
 
 
 def printable(path: Path | str) -> str:
-    """A file's name as it can be printed anywhere: signs that cannot be shown are escaped."""
+    """A file's name with the characters escaped that cannot be printed."""
     return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in os.fspath(path)
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in os.fspath(path)
     )
 
 
 def _expand_input(given: str, avoided: str | None) -> list[FoundFile]:
-    """What one input stands for."""
+    """The files that one input names."""
     if os.path.isdir(given):
         return _sort_found(_walk_folder(given, avoided))
     if os.path.isfile(given):
@@ -138,7 +138,7 @@ def _walk_folder(
 def _folder_entries(
     folder: str, on_error: Callable[[str, OSError], object] | None
 ) -> list[os.DirEntry[str]]:
-    """What is in a folder and not hidden, sorted."""
+    """The entries of a folder that are not hidden, sorted."""
     try:
         with os.scandir(folder) as entries:
             listed = [entry for entry in entries if not entry.name.startswith(".")]
@@ -154,7 +154,7 @@ def _folder_entries(
 
 
 def _check_results(found: dict[str, FoundFile], out: str) -> None:
-    """No two results of one name, and no result where an input is."""
+    """Refuses two results of one name, and a result in place of an input."""
     takers: dict[str, FoundFile] = {}
     real_folders: dict[str, str] = {}
     for one in found.values():
@@ -177,7 +177,7 @@ def _check_results(found: dict[str, FoundFile], out: str) -> None:
 
 
 def _path_identity(path: str) -> str:
-    """One name for a file, however the folder it is in was come by."""
+    """One path for a file, whichever links lead to its folder."""
     folder, name = os.path.split(path)
     return os.path.join(os.path.realpath(folder), name)
 

@@ -1,4 +1,4 @@
-"""A picture -> the bytes of a file, as near to the file it came from as its format allows.
+"""A picture -> the bytes of a file, as close to its source file as the format allows.
 
 PNG, TIFF, BMP and lossless WebP give back every pixel and all of alpha. Lossy WebP and AVIF give
 back all of alpha.
@@ -28,18 +28,18 @@ from autofix.imagefiles.png import (
     png_info,
     with_deep_pixels,
 )
-from autofix.imagefiles.sixteen_bit import Deep, carried_over
+from autofix.imagefiles.sixteen_bit import Deep, carry_over
 from autofix.imagefiles.tiff import DIRECTORIES, alpha_tags, deep_tiff, with_tags
 from autofix.values import Picture, Source
 
 JPEG_QUALITY = 95
-"""For a JPEG that does not come from one, whose tables would be used; with 4:4:4 colour."""
+"""Quality of a JPEG whose source is none, with 4:4:4 colour. Else the source's tables are used."""
 
 WEBP_QUALITY = 95
-"""For lossy WebP: the file does not say what it was made with. High, so that little is lost."""
+"""Quality of lossy WebP: high, since the source file does not state its own."""
 
 AVIF_QUALITY = 90
-"""As WEBP_QUALITY, with 4:4:4 colour."""
+"""Quality of AVIF, as WEBP_QUALITY, with 4:4:4 colour."""
 
 _FORMATS = {
     ".png": "PNG",
@@ -51,7 +51,7 @@ _FORMATS = {
     ".bmp": "BMP",
     ".avif": "AVIF",
 }
-_GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I")
+_GREY_MODES = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I")
 PNG_LEVEL = 4
 """A third of the time of zlib's usual 6, for files 2 to 4 % larger (measured on samples/)."""
 
@@ -66,7 +66,14 @@ _LOSSLESS_TIFF = (
     "lzma",
     "zstd",
 )
-_TIFF_XMP, _TIFF_ICC, _TIFF_RESOLUTION, _INCH = 700, 34675, (282, 283, 296), 2
+_TIFF_XMP = 700
+_TIFF_ICC = 34675
+_TIFF_RESOLUTION = (282, 283, 296)
+"""The tags of the resolution across, down, and of its unit."""
+
+_TIFF_INCH = 2
+"""The unit of dots per inch."""
+
 _DEEP_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _INCHES_PER_METRE = 39.3701
 
@@ -81,16 +88,16 @@ def format_of(path: PurePath, *, otherwise: str) -> str:
 def encode(picture: Picture, kind: str, *, extra_text: Sequence[tuple[str, str]] = ()) -> bytes:
     """The picture as a file of one of the formats of `format_of`; the same bytes every time.
 
-    A grey picture stays grey if its pixels still are, a black and white one likewise; a palette
-    stays one while 256 colours say it all, and becomes RGB or RGBA else. 16 bits a channel stay so
-    in PNG and TIFF; see `sixteen_bit.carried_over`. PNG replaces a text whose key `extra_text`
-    repeats and appends the others. The other formats put "parameters" in the EXIF user comment and
-    other texts, as "key: value" lines, in the EXIF description; BMP holds no text. Raises
-    ValueError for what the format cannot hold, or one of decode.PILLOW_ERRORS.
+    A grey picture stays grey if its pixels still are, a black and white one likewise; a picture
+    with a palette keeps one while 256 colours suffice, else it becomes RGB or RGBA. 16 bits a
+    channel stay 16 in PNG and TIFF; see `sixteen_bit.carry_over`. PNG replaces a text whose key
+    `extra_text` repeats and appends the others. The other formats put "parameters" in the EXIF user
+    comment and other texts, as "key: value" lines, in the EXIF description; BMP holds no text.
+    Raises ValueError for what the format cannot hold, or one of decode.PILLOW_ERRORS.
     """
     source = _with_texts(picture.source, kind, extra_text)
     if source.deep is not None and kind in ("PNG", "TIFF"):
-        return _encode_deep(carried_over(source.deep, picture.pixels), source, kind)
+        return _encode_deep(carry_over(source.deep, picture.pixels), source, kind)
     image = _leanest_image(picture, kind)
     if kind == "BMP" and image.mode == "RGBA":
         return _bmp_with_alpha(np.asarray(image), source.dpi)
@@ -110,9 +117,9 @@ def _save_image(image: Image.Image, source: Source, kind: str) -> bytes:
 
 
 def _encode_deep(values: Deep, source: Source, kind: str) -> bytes:
-    """A file of 16 bits a channel. Grey with alpha, which OpenCV cannot write, becomes colour.
+    """A file of 16 bits a channel.
 
-    Then without a grey profile, which a file in colour may not have.
+    OpenCV writes no grey with alpha: it becomes RGB with alpha, without a grey profile.
     """
     if values.shape[2] == 2:
         values = values[..., [0, 0, 0, 1]]
@@ -125,9 +132,9 @@ def _encode_deep(values: Deep, source: Source, kind: str) -> bytes:
 
 
 def _leanest_image(picture: Picture, kind: str) -> Image.Image:
-    """The picture in the leanest mode of its file that still says all of it."""
+    """The picture in the smallest mode that holds all of it."""
     pixels, source = picture.pixels, picture.source
-    grey = source.mode in _GREY and bool((pixels == pixels[..., :1]).all())
+    grey = source.mode in _GREY_MODES and bool((pixels == pixels[..., :1]).all())
     colour = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if grey else pixels)
     if source.mode in ("P", "PA") and (few := _to_palette(pixels, source.alpha, kind)):
         return few
@@ -143,7 +150,7 @@ def _leanest_image(picture: Picture, kind: str) -> Image.Image:
 def _to_palette(
     pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, kind: str
 ) -> Image.Image | None:
-    """The picture with a palette, colours sorted; None where it has too many or the format none."""
+    """The picture with a palette, colours sorted; None for too many colours or such a format."""
     if kind not in ("PNG", "TIFF", "BMP") or (alpha is not None and kind != "PNG"):
         return None
     opaque = np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha
@@ -173,19 +180,19 @@ def _with_alpha(colour: Image.Image, alpha: NDArray[np.uint8], kind: str) -> Ima
 
 
 def _icc_profile(icc: bytes | None, mode: str) -> bytes | None:
-    """The colour profile, unless it is for another kind of colours than are written."""
+    """The colour profile, unless it is for another colour space than the mode's."""
     space = icc[16:20] if icc else b""
-    if space == b"CMYK" or (space == b"GRAY" and mode not in _GREY):
+    if space == b"CMYK" or (space == b"GRAY" and mode not in _GREY_MODES):
         return None
     return icc
 
 
 def _with_texts(source: Source, kind: str, extra: Sequence[tuple[str, str]]) -> Source:
-    """The source with the extra texts where this format has its texts."""
+    """The source with the extra texts where this format keeps texts."""
     if kind == "PNG":
         return replace(source, text=_merge_texts(source.text, extra))
     text = dict(extra)
-    if source.format != kind:  # a PNG whose name says otherwise: its parameters must not be lost
+    if source.format != kind:  # a PNG written under another suffix keeps its parameters
         kept = (PARAMETERS_KEY, RECORD_KEY)
         text = {key: value for key, value in source.text if key in kept} | text
     if not text or kind == "BMP":
@@ -243,12 +250,12 @@ def _tiff_options(source: Source, mode: str) -> Options:
 
 
 def _tiff_tags(source: Source, mode: str) -> dict[int, Any]:
-    """What a TIFF file says beside its pixels."""
+    """The tags of a TIFF file other than those of its pixels."""
     block = exif.for_pillow(source.exif)
     tags = {tag: block.get_ifd(tag) if tag in DIRECTORIES else block[tag] for tag in block}
     tags |= cast("dict[int, bytes]", source.save.get("blocks", {}))
     if source.dpi:
-        tags |= dict(zip(_TIFF_RESOLUTION, (*source.dpi, _INCH), strict=True))
+        tags |= dict(zip(_TIFF_RESOLUTION, (*source.dpi, _TIFF_INCH), strict=True))
     blocks = {_TIFF_XMP: source.xmp, _TIFF_ICC: _icc_profile(source.icc, mode)}
     return tags | {tag: value for tag, value in blocks.items() if value}
 
@@ -264,7 +271,7 @@ def _exif_and_xmp(source: Source) -> Options:
 
 
 def _bmp_with_alpha(rgba: NDArray[np.uint8], dpi: tuple[float, float] | None) -> bytes:
-    """A BMP file whose header says where alpha is: Pillow writes one that does not.
+    """A BMP file whose header declares alpha, which Pillow's does not.
 
     The header is BITMAPV4HEADER: 32 bits a pixel, one mask a channel, sRGB.
     """

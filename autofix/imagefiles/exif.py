@@ -2,7 +2,7 @@
 
 An EXIF block is what JPEG files carry: "Exif" and two zero bytes, then a TIFF header and
 directories. `normalise` brings a block to that form, which the other functions expect. Reading
-never raises on a malformed block: an entry that cannot be read is not there.
+never raises on a malformed block: an entry that cannot be read counts as absent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 PREFIX = b"Exif\0\0"
-"""What a block begins with."""
+"""The first bytes of a block."""
 
 _DESCRIPTION = 0x010E
 _ORIENTATION = 0x0112
@@ -34,14 +34,14 @@ class _Entry:
 
 
 def normalise(block: bytes) -> bytes:
-    """The block with its prefix once in front, however it was stored."""
+    """The block with its prefix exactly once."""
     while block.startswith(PREFIX):
         block = block[len(PREFIX) :]
     return PREFIX + block
 
 
 def read_orientation(block: bytes) -> int | None:
-    """How the picture is turned, 1 to 8, or None where a normalised block does not say it."""
+    """The orientation in a normalised block, 1 to 8, or None."""
     place = _orientation_at(block)
     if place is None:
         return None
@@ -50,7 +50,7 @@ def read_orientation(block: bytes) -> int | None:
 
 
 def set_upright(block: bytes) -> bytes:
-    """A normalised block with its orientation, where it has one, set to 1; all else unchanged."""
+    """A normalised block with its orientation, if any, set to 1; all else unchanged."""
     place = _orientation_at(block)
     if place is None:
         return block
@@ -77,7 +77,7 @@ def user_comment(block: bytes) -> bytes | None:
 
 
 def for_pillow(block: bytes | None) -> Image.Exif:
-    """The block as Pillow's Exif, its strings as bytes, since of strings Pillow writes only ASCII.
+    """The block as Pillow's Exif, with bytes for strings: Pillow writes only ASCII strings.
 
     Raises one of decode.PILLOW_ERRORS for a malformed block.
     """

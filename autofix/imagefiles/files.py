@@ -1,4 +1,4 @@
-"""Picture files: found, read, and written so that no half-written one is ever seen."""
+"""Reads, writes and copies picture files; a written file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def copy(
 ) -> None:
     """Copies a file byte for byte with its time of change, whole or not at all; see `write`.
 
-    Nothing happens where both are one file. Raises PictureError, also for a source that is no
-    longer what its content key, where that is given, says.
+    Nothing happens where both are one file. Raises PictureError, also for a source that no longer
+    has the content key `content`, if that is given.
     """
     try:
         if target.exists() and os.path.samefile(source, target):
@@ -136,16 +136,16 @@ def content_key(path: Path) -> str:
 
 
 def file_stamp(path: Path) -> Stamp:
-    """What of a file changes when it does, told without reading it. Raises PictureError."""
+    """A value that changes when the file does, taken without reading it. Raises PictureError."""
     try:
-        facts = path.stat()
+        state = path.stat()
     except OSError as error:
         raise _file_error(path, "read", error) from error
-    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside a file for writing it under: short, never used before, never found."""
+    """A short, unused name beside a file to write it under; `find_pictures` leaves it out."""
     return path.with_name(f".autofix-{secrets.token_hex(8)}.part")
 
 
@@ -155,7 +155,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def remove_temporaries(folder: Path, *, deep: bool = True) -> int:
-    """Removes what a killed run left half-written in a folder, and below it if deep; counts it.
+    """Removes the temporary files of killed runs in a folder, and below it if deep; counts them.
 
     Only for a folder that no other run is writing to. What cannot be removed stays.
     """
@@ -179,7 +179,7 @@ def _write_atomically(
     times_ns: tuple[int, int] | None = None,
     inside: Path | None = None,
 ) -> None:
-    """Fills a temporary file beside the path, brings it to the disk, and renames it."""
+    """Fills a temporary file beside the path, syncs it to the disk, and renames it."""
     if inside is not None:
         check_stays_inside(path, inside)
     path.parent.mkdir(parents=True, exist_ok=True)

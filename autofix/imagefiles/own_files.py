@@ -2,7 +2,7 @@
 
 An archive or a shared folder can bring `.autofix/journal.jsonl` as a link to any file of the
 user's. So the folder must be a real one and the file a plain one, owned by the user or by the
-owner of the folder above; and the file is opened in the very folder that was looked at.
+owner of the folder above; and the file is opened relative to the folder that was checked.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from autofix.errors import UsageError
 from autofix.imagefiles.discovery import printable
 
 FOLDER = ".autofix"
+"""The name of autofix's own folder inside an output folder."""
 
 _SAFELY = (
     getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
+    | getattr(os, "O_NONBLOCK", 0)  # do not wait for a pipe's other end
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
@@ -45,7 +46,7 @@ def open_own_file(out: Path, name: str, *, add: bool = False) -> IO[bytes] | Non
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT if add else os.O_RDONLY
     with _own_folder(out) as folder:
         try:
-            if folder is None:  # or where the system has no such way of opening a file
+            if folder is None:  # or the system cannot open a file relative to a folder
                 _refuse_strange(path, path.lstat(), out)
                 number = os.open(path, flags | _SAFELY, 0o666)
             else:
@@ -77,7 +78,7 @@ def check_stays_inside(path: Path, folder: Path) -> None:
 
 @contextmanager
 def _own_folder(out: Path) -> Iterator[int | None]:
-    """OUT/.autofix, opened; None where it is not there, or cannot be opened on this system."""
+    """A descriptor of OUT/.autofix; None where it is not there, or the system opens no folders."""
     path = out / FOLDER
     try:
         state = path.lstat()

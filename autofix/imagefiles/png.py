@@ -1,7 +1,7 @@
-"""PNG files chunk by chunk: what one says beside its pixels, and pixels of 16 bits.
+"""PNG files chunk by chunk: texts, colour chunks, and pixels of 16 bits.
 
-Pillow hands the text chunks over as a dictionary, where of two with one key only the last is left,
-does not hand over every colour chunk, and writes no colours of 16 bits.
+Pillow gives the text chunks as a dictionary, which keeps only the last of two with one key, does
+not give every colour chunk, and writes no RGB of 16 bits.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Text = tuple[tuple[str, str], ...]
 """Keys and values of text chunks, in order."""
 
 Colour = tuple[tuple[bytes, bytes], ...]
-"""Names and data of the chunks that say what the colours mean."""
+"""Names and data of the chunks that define the colour space."""
 
 DEEP_PNG_LEVEL = 6
-"""zlib's level for 16 bits. OpenCV's own default is four times as fast, but of a smooth picture its
-file is 25 times as large."""
+"""zlib's level for 16 bits. OpenCV's default is four times as fast, but makes files of smooth
+pictures 25 times as large."""
 
 _COLOUR = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
@@ -42,10 +42,10 @@ _TEXT_LIMIT_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class PngFacts:
-    """What the header says, the texts in order, and the colour chunks as they are.
+    """A PNG file's header, its texts in order, and its colour chunks unchanged.
 
-    `depth` is bits a channel; `grey` may have alpha.
-    A text that came in an iTXt chunk is a Pillow `iTXt`: a string that knows its language.
+    `depth` is bits a channel; `grey` may have alpha. A text from an iTXt chunk is a Pillow `iTXt`,
+    a string with its language.
     """
 
     depth: int
@@ -76,7 +76,7 @@ def read_facts(stream: BinaryIO) -> PngFacts:
 
 
 def png_info(text: Text, colour: Colour) -> PngInfo:
-    """The chunks for Pillow to write: tEXt where Latin-1 can say it, otherwise iTXt.
+    """The chunks for Pillow to write: tEXt for a text in Latin-1, otherwise iTXt.
 
     Raises ValueError for a key that is not Latin-1 of 1 to 79 characters, or a text that is not
     valid Unicode.
@@ -95,7 +95,7 @@ def png_info(text: Text, colour: Colour) -> PngInfo:
 
 
 def _read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks that matter here, up to the end chunk or the end of the file."""
+    """The header, colour and text chunks, up to the end chunk or the end of the file."""
     stream.seek(8)
     wanted = (b"IHDR", *_COLOUR, *_TEXT)
     while len(head := stream.read(8)) == 8:

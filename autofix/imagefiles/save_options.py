@@ -1,4 +1,4 @@
-"""How a picture file was encoded, as the options that encode it alike."""
+"""The encoder options that write a picture as its source file was written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save_options(
         )
         return {
             "qtables": {index: list(table) for index, table in image.quantization.items()},
-            "subsampling": max(sampling, 0),  # what Pillow cannot write becomes 4:4:4
+            "subsampling": max(sampling, 0),  # a sampling that Pillow cannot write becomes 4:4:4
             "progressive": bool(image.info.get("progressive")),
             "keep_rgb": image.info.get("adobe_transform") == 0 and image.mode == "RGB",
             "comment": image.info.get("comment", b""),
@@ -48,7 +48,7 @@ def save_options(
 
 
 def _tiff_blocks(image: TiffImagePlugin.TiffImageFile) -> Iterator[tuple[int, bytes]]:
-    """IPTC and Photoshop's own. What some programs write as 32-bit numbers Pillow cannot read."""
+    """The IPTC and Photoshop blocks, unless stored as 32-bit numbers, which Pillow cannot read."""
     for tag in _TIFF_BLOCKS:
         value = image.tag_v2.get(tag)
         if isinstance(value, bytes) and value:

@@ -1,7 +1,7 @@
 """Pictures of 16 bits a channel: Pillow cuts coloured ones to 8, so OpenCV reads them again.
 
-Everything between reading and writing sees 8 bits. What it changes is carried over to the 16 bits
-of the file; what it leaves alone keeps every bit.
+Everything between reading and writing works on 8 bits. Its changes are carried over to the 16 bits
+of the file; unchanged values keep every bit.
 """
 
 from __future__ import annotations
@@ -18,26 +18,29 @@ Deep = NDArray[np.uint16]
 STEP = 257
 """65535 / 255: what one level of 8 bits is in 16."""
 
-_alone = Lock()
+_LOG_LEVEL_LOCK = Lock()
 _EIGHT = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def to_eight(values: Deep) -> NDArray[np.uint8]:
-    """The same in 8 bits, rounded to the nearest."""
+    """The values in 8 bits, rounded to the nearest."""
     eight: NDArray[np.uint8] = _EIGHT[values]
     return eight
 
 
 def read_deep(data: bytes, seen: NDArray[np.uint8]) -> Deep | None:
-    """All bits of a PNG or TIFF file of which Pillow saw `seen`, height x width x 3 or 4.
+    """All 16 bits of a PNG or TIFF file, RGB, or RGBA where the file has alpha.
 
-    RGB, or RGBA where the file has alpha. None where OpenCV does not read what Pillow read.
+    `seen` is what Pillow read, height x width x 3 or 4 of 8 bits. None where OpenCV reads other
+    values.
     """
     import cv2  # not at the top: `import autofix` must not load it
 
     logging = cv2.utils.logging
-    with _alone:
-        level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # or it tells stderr of strange tags
+    with _LOG_LEVEL_LOCK:
+        level = logging.setLogLevel(
+            logging.LOG_LEVEL_SILENT
+        )  # else it warns of unknown tags on stderr
         try:
             found: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:
@@ -53,11 +56,11 @@ def read_deep(data: bytes, seen: NDArray[np.uint8]) -> Deep | None:
     return values if np.array_equal(values[..., :both] >> 8, seen[..., :both]) else None
 
 
-def carried_over(values: Deep, pixels: NDArray[np.uint8]) -> Deep:
-    """The file's values with what was changed since in the pixels, height x width x 3.
+def carry_over(values: Deep, pixels: NDArray[np.uint8]) -> Deep:
+    """The file's values with the changes of `pixels`, height x width x 3 of 8 bits.
 
-    A value that is the same in 8 bits keeps its 16; one that changed moves by as much, so that
-    what was smooth in 16 bits stays smooth. Grey stays grey while the pixels are; alpha stays.
+    A value that is the same in 8 bits keeps its 16; a changed one moves by the change, so that
+    smooth areas stay smooth in 16 bits. Grey stays grey while the pixels are; alpha stays.
     """
     colours = 1 if values.shape[2] < 3 else 3
     if colours == 1 and not (pixels == pixels[..., :1]).all():

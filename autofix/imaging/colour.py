@@ -14,9 +14,11 @@ _SRGB = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 )
 """Linear sRGB to XYZ; white is the sum of each row."""
+
 _TO_XYZ = (_SRGB / _SRGB.sum(axis=1, keepdims=True)).T.astype(np.float32)
 _TO_RGB = np.linalg.inv(_TO_XYZ.astype(np.float64)).astype(np.float32)
 _KNEE = 6 / 29
+"""Cube root of the relative light below which CIE L*a*b* is linear."""
 
 
 def rgb_to_lab(rgb: NDArray[np.float32]) -> Lab:
@@ -79,10 +81,10 @@ def ciede2000(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(np.maximum(light**2 + chroma**2 + hue**2 + cross, 0)), np.float64)
 
 
-_Part = NDArray[np.float64]
+_Plane = NDArray[np.float64]
 
 
-def _to_polar(one: NDArray[Any], other: NDArray[Any]) -> list[tuple[_Part, _Part, _Part]]:
+def _to_polar(one: NDArray[Any], other: NDArray[Any]) -> list[tuple[_Plane, _Plane, _Plane]]:
     """Lightness, chroma and hue (degrees) of both, the reddish axis stretched near grey."""
     labs = [np.moveaxis(np.asarray(each, np.float64), -1, 0) for each in (one, other)]
     stretch = 1.5 - 0.5 * _high_power(sum(np.hypot(a, b) for _, a, b in labs) / 2)
@@ -92,10 +94,10 @@ def _to_polar(one: NDArray[Any], other: NDArray[Any]) -> list[tuple[_Part, _Part
     ]
 
 
-def _high_power(chroma: _Part) -> _Part:
-    """Near 0 for greys, 1 for strong colours."""
+def _high_power(chroma: _Plane) -> _Plane:
+    """A share of chroma to the 7th power: near 0 for greys, 1 for strong colours."""
     return np.asarray(np.sqrt(chroma**7 / (chroma**7 + 25.0**7)))
 
 
-def _cos_degrees(degrees: _Part) -> _Part:
+def _cos_degrees(degrees: _Plane) -> _Plane:
     return np.asarray(np.cos(np.radians(degrees)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Surface = NDArray[np.float32]
 
 SWEEPS = 6
-"""Enough: each level starts from the coarser one's answer, so that only detail is missing."""
+"""Jacobi sweeps on each level, which starts from the coarser level's solution."""
 
 
 def harmonic_surface(values: Surface, weight: Surface, *, tension: float) -> Surface:

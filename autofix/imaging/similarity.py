@@ -1,6 +1,6 @@
-"""Similarity of a crop and its patch, as numbers; their bounds are in the check's settings.
+"""Measures of how similar a crop and its patch are; their bounds are in the check's settings.
 
-All is measured on L*a*b* at a size at which the thing's box is at most `WIDTH` px wide.
+All are taken on L*a*b* at a size at which the detection's box is at most `WIDTH_PX` wide.
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ from numpy.typing import NDArray
 from autofix.imaging.colour import Lab, ciede2000, rgb_to_lab
 from autofix.values import Patch
 
-WIDTH = 100
-"""Enough for all that is measured here, and the same work at any working size."""
+WIDTH_PX = 100
+"""Width at which everything is measured: enough detail, and the same work at any working size."""
 
 CELLS = 16
-"""Parts of a thing's width: what is coarser is the picture's and must stay, what is finer was the
-patch's to choose. A generated face that is worth mending has no true detail beyond that."""
+"""Parts of the box's width. What is coarser must stay as it is in the picture; what is finer is the
+patch's to choose: a generated face that is worth fixing has no true detail beyond that."""
 
 COLOUR_CELLS = 12
+"""Parts of the box's width at which colours are compared."""
+
 SECTORS = 8
+"""Parts of a mask's rim, by direction from its centre."""
+
+DRIFT_RING_PART = 0.15
+"""Width of the ring outside the mask in which colour drift is measured, as part of the box's."""
 
 Plane = NDArray[np.float32]
 Points = NDArray[np.float64]
@@ -34,8 +40,8 @@ Points = NDArray[np.float64]
 class Pair:
     """A crop before and after inpainting, L*a*b*, with the mask's `alpha` of 0 to 1.
 
-    `width`: of the thing, and `pixel`: of one pixel of the picture, both in px of this pair.
-    `after` is the patch alone, everywhere; `pasted` is what would be seen.
+    `width` of the box and `pixel` of one pixel of the picture are in px of this pair. `after` is
+    the patch alone, everywhere; `pasted` is the result of pasting it.
     """
 
     before: Lab
@@ -50,17 +56,17 @@ class Pair:
         return self.before + (self.after - self.before) * self.alpha[..., None]
 
     def unit(self, cells: int) -> float:
-        """The side of one of so many parts of the thing's width, but never under a pixel's."""
+        """The side of one of so many parts of the box's width, at least a pixel's."""
         return max(self.width / cells, self.pixel, 1.0)
 
     def shift_colour(self, change: Lab) -> Pair:
-        """The pair with another colour added to all of the patch."""
+        """The pair with a colour added to all of the patch."""
         return Pair(self.before, self.after + change, self.alpha, self.width, self.pixel)
 
 
 def measured_pair(patch: Patch, width_px: float) -> tuple[Pair, float]:
-    """The pair of a finite patch whose thing is `width_px` wide at working size, and its scale."""
-    scale = min(1.0, WIDTH / max(width_px, 1.0))
+    """The pair of a finite patch whose box is `width_px` wide at working size, and its scale."""
+    scale = min(1.0, WIDTH_PX / max(width_px, 1.0))
     before = _scale_down(patch.crop.pixels.astype(np.float32) / np.float32(255), scale)
     after = _scale_down(np.clip(patch.pixels, 0, 1), scale)
     alpha = _scale_down(patch.paste_mask.astype(np.float32) / np.float32(255), scale)
@@ -69,12 +75,12 @@ def measured_pair(patch: Patch, width_px: float) -> tuple[Pair, float]:
 
 
 def colour_drift(pair: Pair) -> tuple[Lab, float]:
-    """How far off the patch's colours are: the change that gives the ring just outside the mask,
-    which shows the same content, its mean colour back, and its size (CIEDE2000).
+    """The change that gives the patch its mean colour back, and the size of it (CIEDE2000).
 
-    Nothing where there is no such ring.
+    It is measured in the ring just outside the mask, where both show the same content; zero where
+    there is no such ring.
     """
-    reach = 2 * round(0.15 * pair.width) + 3
+    reach = 2 * round(DRIFT_RING_PART * pair.width) + 3
     near = cv2.dilate(np.uint8(pair.alpha > 0), np.ones((reach, reach), np.uint8)) > 0
     ring = near & (pair.alpha == 0)
     if ring.sum() < 16:
@@ -112,7 +118,7 @@ def seam_step(pair: Pair) -> float:
 
 
 def colour_difference(pair: Pair) -> float:
-    """The greatest CIEDE2000 difference of any part of the masked thing."""
+    """The greatest CIEDE2000 difference of any part inside the mask."""
     inside = pair.alpha > 0.5
     if not inside.any():
         return 0.0
@@ -123,9 +129,9 @@ def colour_difference(pair: Pair) -> float:
 
 
 def peak_difference(pair: Pair) -> float:
-    """How far the greatest difference of any part stands out of what is usual in this patch.
+    """How far the greatest difference of any part exceeds what is usual in this patch.
 
-    Distances in L*a*b* at `CELLS` parts of the thing's width: the greatest over their root mean
+    Distances in L*a*b* at `CELLS` parts of the box's width: the greatest over their root mean
     square and one unit. An eye lost or a mouth too many in an otherwise faithful patch peaks.
     """
     inside = pair.alpha > 0.5
@@ -139,7 +145,7 @@ def peak_difference(pair: Pair) -> float:
 def least_structure(pair: Pair) -> float:
     """How well light and dark agree where they agree least: the lowest local SSIM of lightness.
 
-    1 is the same, 0 unrelated, -1 the reverse. Seen at `CELLS` parts of the thing's width, or at
+    1 is the same, 0 unrelated, -1 the reverse. Seen at `CELLS` parts of the box's width, or at
     the picture's own pixels where those are coarser: once both are blurred to what the picture
     really showed, a good patch agrees with it everywhere, and one with an eye lost, moved or
     doubled, or with another face, does not. (Z. Wang et al., "Image quality assessment", 2004.)
@@ -156,8 +162,8 @@ def least_structure(pair: Pair) -> float:
     mean_a, mean_b = mean(a), mean(b)
     var_a, var_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
     both = mean(a * b) - mean_a * mean_b
-    calm = 3.0  # a variance that is not seen
-    return float(((2 * both + calm) / (var_a + var_b + calm))[inside].min())
+    unseen = 3.0  # a variance that nobody sees
+    return float(((2 * both + unseen) / (var_a + var_b + unseen))[inside].min())
 
 
 def eyes_error(pair: Pair, eyes: Points) -> float:
@@ -179,12 +185,12 @@ def eyes_error(pair: Pair, eyes: Points) -> float:
 
 
 def _before_and_after(pair: Pair) -> tuple[Lab, Lab]:
-    """Before, and what would be seen after."""
+    """The crop before, and with the patch pasted."""
     return pair.before, pair.pasted
 
 
 class _Rim:
-    """Where a mask falls off, in eight sectors round its middle; those with next to none left out.
+    """Where a mask falls off, in eight sectors round its centre; nearly empty ones are left out.
 
     A point counts by how steeply the mask falls there.
     """

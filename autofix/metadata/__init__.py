@@ -1,10 +1,12 @@
-"""What a picture says about how it was generated, read, and written together with what was fixed.
+"""Generation text in picture files: read, and written together with what was fixed.
 
-infotext    AUTOMATIC1111's text, taken apart and put together
-readers     every program's way of saying it, as one GenerationText
-comfyui     the prompts in a ComfyUI graph
-provenance  our own record inside a picture
-adetailer_infotext, adetailer_recipe: ADetailer's arguments, its infotext keys, from and to a recipe
+infotext            AUTOMATIC1111's text, parsed and formatted
+readers             the generation text of every program, as one GenerationText
+comfyui             the prompts in a ComfyUI graph
+provenance          our own record inside a picture
+recipe_import       recipes from records, infotexts and ADetailer's arguments
+adetailer_infotext  ADetailer's arguments as infotext keys, and back
+adetailer_recipe    ADetailer's arguments as a recipe, and back
 """
 
 from __future__ import annotations

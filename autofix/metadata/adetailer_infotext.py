@@ -15,7 +15,7 @@ Args = Mapping[str, Any]
 Pairs = list[tuple[str, str]]
 
 PREFIX = "ADetailer "
-"""What each of its infotext keys begins with."""
+"""The prefix of each of its infotext keys."""
 
 VERSION_KEY = "ADetailer version"
 """The last of its keys, once for all tabs."""
@@ -104,7 +104,7 @@ _SWITCHES = {
     "ad_use_noise_multiplier": ("ad_noise_multiplier",),
     "ad_use_clip_skip": ("ad_clip_skip",),
 }
-"""Argument -> those that are written, even with their defaults, if and only if it is not off."""
+"""Argument -> those that are written exactly where it is on, even with their defaults."""
 
 _SUFFIX = re.compile(r"(ADetailer .+?)(?: (\d{1,2})(?:st|nd|rd|th))?")
 _KEYS = {key: arg for arg, key in NAMES.items()}
@@ -139,15 +139,15 @@ def tabs_of(settings: Sequence[tuple[str, str]]) -> dict[int, dict[str, Any]]:
             continue
         arg = _KEYS[match[1]]
         if isinstance(DEFAULTS[arg], bool):
-            value_: Any = value.strip().lower() == "true"
+            parsed: Any = value.strip().lower() == "true"
         else:
-            value_ = value
-        tabs.setdefault(int(match[2] or 1), {})[arg] = value_
+            parsed = value
+        tabs.setdefault(int(match[2] or 1), {})[arg] = parsed
     return tabs
 
 
 def ordinal(tab: int) -> str:
-    """What a tab's keys end with: "" for the first, " 2nd" and so on."""
+    """The suffix of a tab's keys: "" for the first, " 2nd" and so on."""
     if tab == 1:
         return ""
     teens = tab % 100 in (11, 12, 13)

@@ -28,26 +28,27 @@ _BLANK = "ConditioningZeroOut"
 def read_graph(texts: Mapping[str, str]) -> GenerationText | None:
     """The prompts, seed and model of the graph under "prompt", or None where there is none.
 
-    Of several samplers the first one counts that starts from a latent picture: those of detailers
-    start from pixels. May raise LookupError, TypeError, ValueError, AttributeError or
+    Of several samplers it is the first that starts from a latent picture: those of detailers start
+    from pixels. May raise LookupError, TypeError, ValueError, AttributeError or
     RecursionError for a broken graph.
     """
     nodes = json.loads(texts["prompt"]).items()
     graph = _Graph({str(key): node for key, node in nodes if isinstance(node["inputs"], dict)})
-    found = [graph.read(node) for node in graph.samplers()]
-    return next((each for each in found if each.prompt), None)
+    found = [graph.read_sampler(node) for node in graph.list_samplers()]
+    return next((text for text in found if text.prompt), None)
 
 
 class _Graph:
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self.nodes = nodes
 
-    def samplers(self) -> list[Node]:
-        """What could have begun the picture, the likeliest first."""
+    def list_samplers(self) -> list[Node]:
+        """The samplers that could have begun the picture, the likeliest first."""
         nodes = [node for node in self.nodes.values() if self._is_sampler(node["inputs"])]
         return sorted(nodes, key=lambda node: "latent_image" not in node["inputs"])
 
-    def read(self, sampler: Node) -> GenerationText:
+    def read_sampler(self, sampler: Node) -> GenerationText:
+        """The generation text at one sampler."""
         inputs = sampler["inputs"]
         guider = self._linked_node(inputs.get("guider"))
         given = {**(guider["inputs"] if guider else {}), **inputs}
@@ -64,7 +65,7 @@ class _Graph:
         return "guider" in inputs or ("positive" in inputs and any(key in inputs for key in _SEEDS))
 
     def _linked_node(self, value: object) -> Node | None:
-        """The node that an input comes from; None for a value of its own."""
+        """The node that an input is linked to; None for a plain value."""
         if isinstance(value, list) and len(value) == 2:
             return self.nodes.get(str(value[0]))
         return None
@@ -85,7 +86,7 @@ class _Graph:
         written = {
             key: each for key, each in inputs.items() if _WRITTEN.fullmatch(key) and key != other
         }
-        if "populated_text" in written:  # what a wildcard node drew, beside what it drew from
+        if "populated_text" in written:  # a wildcard node's result, beside its template
             written = {"populated_text": written["populated_text"]}
         followed = written or {k: v for k, v in inputs.items() if not _ASIDE.fullmatch(k)}
         for key, each in followed.items():

@@ -1,8 +1,8 @@
-"""AUTOMATIC1111's "infotext", taken apart and written.
+"""AUTOMATIC1111's "infotext", parsed and formatted.
 
 It is the prompt, a line that begins with "Negative prompt:", and a last line of settings. It is in
-the PNG text "parameters", or in the EXIF user comment of other formats. It is read by that
-program's own rules, including those that surprise.
+the PNG text "parameters", or in the EXIF user comment of other formats. It is parsed by that
+program's own rules, including the surprising ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from autofix.imagefiles.png import PARAMETERS_KEY
 from autofix.values import Source
 
 NEGATIVE_PREFIX = "Negative prompt:"
-"""What the line that begins the negative prompt begins with."""
+"""The beginning of the negative prompt's first line."""
 
 _LEAST_SETTINGS = 3
 SETTING = re.compile(r'(\w[\w \-/]{1,200}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -28,10 +28,10 @@ _INTEGER = re.compile(r"-?[0-9]{1,20}")
 
 @dataclass(frozen=True)
 class GenerationText:
-    """How a picture was generated, as far as its file says.
+    """How a picture was generated, as far as its file states it.
 
-    `settings` are an infotext's last line's keys and values, in order, unquoted; `seed` and `model`
-    are what they say under "Seed" and "Model". `raw` is the infotext it was read from.
+    `settings` are the keys and values of an infotext's last line, in order, unquoted; `seed` and
+    `model` are its values of "Seed" and "Model". `raw` is the infotext it was read from.
     """
 
     prompt: str = ""
@@ -43,10 +43,10 @@ class GenerationText:
 
 
 def read_infotext(source: Source) -> GenerationText | None:
-    """What a picture's infotext says, or None where it has none.
+    """The generation text in a picture's infotext, or None where it has none.
 
     A JSON object is another program's and not read. A user comment with neither settings nor a
-    negative prompt is somebody's comment. Never raises.
+    negative prompt is no infotext. Never raises.
     """
     texts = dict(source.text)
     if PARAMETERS_KEY in texts:
@@ -62,7 +62,7 @@ def comment_text(source: Source) -> str:
 
 
 def parse_generation(raw: str) -> GenerationText | None:
-    """An infotext taken apart, or None for a blank text or a JSON object. Never raises."""
+    """The generation text in an infotext; None for a blank text or a JSON object. Never raises."""
     if not raw.strip() or _is_json_object(raw):
         return None
     *lines, last = raw.strip().split("\n")
@@ -84,11 +84,11 @@ def parse_generation(raw: str) -> GenerationText | None:
 
 
 def format_generation(text: GenerationText, *, extra: Sequence[tuple[str, str]] = ()) -> str:
-    """The infotext of a record, with further settings appended to its last line.
+    """The infotext of a generation text, with further settings appended to its last line.
 
-    A record that is as it was read gives its `raw` text back, every character of it. One that was
-    changed is written anew from its prompts and settings, with `seed` and `model` among them. Fewer
-    than three settings in all would be read as a part of the prompt.
+    An unchanged one gives its `raw` text back, every character of it. A changed one is written anew
+    from its prompts and settings, with `seed` and `model` among them. Fewer than three settings in
+    all would be parsed as a part of the prompt.
     """
     added = ", ".join(f"{key}: {_quote_value(value)}" for key, value in extra)
     if not text.raw or parse_generation(text.raw) != text:
@@ -115,7 +115,7 @@ def _split_prompts(lines: Sequence[str]) -> tuple[str, str]:
 
 
 def _full_settings(text: GenerationText) -> tuple[tuple[str, str], ...]:
-    """The settings, with the record's seed and model in place of what they say."""
+    """The settings, with `seed` and `model` in place of their values."""
     wanted = {"Seed": "" if text.seed is None else str(text.seed), "Model": text.model}
     kept = []
     for key, value in text.settings:
@@ -135,7 +135,7 @@ def _format_settings(text: GenerationText) -> str:
 
 
 def _quote_value(value: str) -> str:
-    """A setting's value, as JSON where it would otherwise be read differently."""
+    """A setting's value, as JSON where it would otherwise be parsed differently."""
     plain = value == value.strip() and not value.startswith('"') and not set(value) & set(",:\n")
     return value if plain else json.dumps(value, ensure_ascii=False)
 
@@ -174,7 +174,7 @@ def _comment_text(comment: bytes) -> str:
 
 
 def _decode_utf16(body: bytes) -> str:
-    """UTF-16 of unstated order: writers disagree, so the order that gives more ASCII is taken."""
+    """UTF-16 without a byte order mark: writers disagree, so the order with more ASCII is taken."""
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return body.decode("utf-16", "replace")
     big, little = body.decode("utf-16-be", "replace"), body.decode("utf-16-le", "replace")

@@ -23,19 +23,19 @@ from autofix.settings.recipe import Recipe
 from autofix.values import Outcome, RegionResult, Source
 
 _MARK = "autofix version"
-"""The first of our keys in an infotext: from here on a later fix replaces what is ours."""
+"""The first of our keys in an infotext: a later fix replaces it and our keys after it."""
 
 _JPEG_LIMIT_BYTES = 65_533
 
 
 def record_fix(source: Source, outcome: Outcome, recipe: Recipe) -> Source:
-    """The source with what was done added to it; as it is where nothing was inpainted.
+    """The source with a record of the fix; unchanged where nothing was inpainted.
 
     The infotext stays whole; to its last line come `autofix version` and ADetailer's keys, a tab
     for each pass, after the tabs that are already there. The record itself, JSON under "autofix",
     is a PNG text; in other formats it is the last key of the infotext, or without infotext a line
     of the EXIF description. An earlier record and its keys are replaced. What does not fit into a
-    JPEG, or an EXIF block that is damaged, leaves the record out and says so in `notes`.
+    JPEG, or an EXIF block that is damaged, leaves the record out, with a line in `notes`.
     """
     if not outcome.changed:
         return source
@@ -94,8 +94,8 @@ def _infotext_pairs(generation: GenerationText | None, outcome: Outcome, recipe:
     settings = generation.settings if generation else ()
     first = max(tabs_of(settings), default=0) + 1
     keys = [(_MARK, version())]
-    for index, each in enumerate(recipe.each_pass):
-        keys += infotext_keys(args_of(each, _results_of_pass(outcome, index)), first + index)
+    for index, one_pass in enumerate(recipe.each_pass):
+        keys += infotext_keys(args_of(one_pass, _results_of_pass(outcome, index)), first + index)
     if VERSION_KEY not in dict(settings):
         keys.append((VERSION_KEY, f"autofix {version()}"))
     return keys
@@ -131,7 +131,7 @@ def _region_entry(result: RegionResult) -> dict[str, Any]:
 
 
 def _without_ours(raw: str) -> str:
-    """An infotext as it was before an earlier fix: our mark and the keys of ours after it go."""
+    """An infotext as it was before an earlier fix: without our mark and our keys after it."""
     head, newline, line = raw.rpartition("\n")
     found = list(SETTING.finditer(line))
     marks = [place for place, match in enumerate(found) if match[1] == _MARK]

@@ -1,4 +1,4 @@
-"""Every program's way of saying how a picture was generated, as one GenerationText."""
+"""The generation text of every program, read as one GenerationText."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _MODELS = ("base_model", "model", "use_stable_diffusion_model")
 
 
 def read_generation(source: Source) -> GenerationText | None:
-    """What a picture's file says, or None where it says nothing of the kind. Never raises.
+    """The generation text in a picture's file, or None where it has none. Never raises.
 
     Read are infotext (A1111, Forge, SD.Next), ComfyUI, InvokeAI, NovelAI (also from the lowest
     bits of alpha), Fooocus, SwarmUI and Easy Diffusion, in PNG text and in EXIF. Only infotext has
-    `settings` and `raw`. A graph or JSON that is broken or names no prompt says nothing.
+    `settings` and `raw`. A graph or JSON that is broken or names no prompt counts as none.
     """
     found = read_infotext(source)
     if found is None:
@@ -52,7 +52,7 @@ def _read_dialects(texts: Texts) -> GenerationText | None:
     for read in (_of_infotext, read_graph, _of_library, _of_object):
         try:
             found = read(texts)
-        except PILLOW_ERRORS:  # the same kinds that damaged files make Pillow raise
+        except PILLOW_ERRORS:  # the kinds that Pillow raises on damaged files
             continue
         if found and found.prompt.strip():
             return found
@@ -74,21 +74,21 @@ def _generation_of(source: Source) -> Texts:
         if isinstance(value, bytes):
             text = value.decode("utf-8", "replace").rstrip("\0")
             key, colon, rest = text.partition(":")
-            if tag == _COMMENT_TAG:  # Fooocus puts it beside the directory where it belongs
+            if tag == _COMMENT_TAG:  # Fooocus stores it in the wrong directory
                 texts.setdefault(PARAMETERS_KEY, text)
-            elif colon and key.lower() in ("prompt", "workflow"):  # ComfyUI's way in WebP
+            elif colon and key.lower() in ("prompt", "workflow"):  # ComfyUI in WebP
                 texts.setdefault(key.lower(), rest)
     return texts
 
 
 def _of_infotext(texts: Texts) -> GenerationText | None:
-    """Only where it is sure to be one: other texts may have gone by its key."""
+    """An infotext with settings: without, the text may be another program's."""
     found = parse_generation(texts.get(PARAMETERS_KEY, ""))
     return found if found and found.settings else None
 
 
 def _of_library(texts: Texts) -> GenerationText | None:
-    """What sd-parsers reads, by its parsers for single programs."""
+    """The generation text that sd-parsers reads, by its parsers for single programs."""
     from sd_parsers.exceptions import ParserError
     from sd_parsers.parsers import FooocusParser, InvokeAIParser, NovelAIParser
 

@@ -1,4 +1,4 @@
-"""Recipes from what other programs and earlier runs left behind."""
+"""Recipes from records of earlier runs, infotexts, and ADetailer's arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHAT = "a picture, an infotext or ADetailer's API arguments"
 
 @dataclass(frozen=True)
 class Imported:
-    """A recipe, and a line for each thing that it could not take over."""
+    """A recipe, and a line for each setting that it could not take over."""
 
     recipe: Recipe
     notes: tuple[str, ...] = ()
@@ -88,16 +88,16 @@ def _of_json(data: Any, path: Path) -> Imported:
 
 
 def _of_record(settings: Mapping[str, Any], path: Path) -> Imported:
-    """The recipe of a record, without the leave to run code that a stranger's file may ask for."""
+    """The recipe of a record, without `trust_pickle`: a file must not permit itself to run code."""
     settings = with_new_names(settings)
     data = {key: value for key, value in settings.items() if key != "passes"}
     passes = settings.get("passes", [])
     notes: list[str] = []
-    for each in (data, *(passes if isinstance(passes, list) else [])):
+    for sections in (data, *(passes if isinstance(passes, list) else [])):
         for name in ("detect", "model"):
-            section = each.get(name) if isinstance(each, Mapping) else None
+            section = sections.get(name) if isinstance(sections, Mapping) else None
             if isinstance(section, Mapping) and section.get("trust_pickle"):
-                each[name] = {k: v for k, v in section.items() if k != "trust_pickle"}
+                sections[name] = {k: v for k, v in section.items() if k != "trust_pickle"}
                 notes.append(
                     f"{name}.trust_pickle was set: give --trust-pickle if you trust the model files"
                 )
@@ -127,7 +127,7 @@ def _of_tabs(tabs: Sequence[Mapping[str, Any]], main: Mapping[str, Any], path: P
         settings, missing = settings_of(tab, main)
         passes.append(_differing_settings(settings, path))
         notes += missing
-    notes.append("ADetailer paints with the web UI's model: name yours in model.name")
+    notes.append("ADetailer inpaints with the web UI's model: name yours in model.name")
     name = {"name": path.stem}
     one = {**name, **passes[0]} if len(passes) == 1 else {**name, "passes": passes}
     return Imported(build_recipe(one, origin=printable(path)), tuple(dict.fromkeys(notes)))
@@ -139,7 +139,7 @@ def _differing_settings(settings: Settings, path: Path) -> dict[str, Any]:
 
 
 def _request_settings(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request to the web UI's API sets for the whole picture."""
+    """The settings of a request to the web UI's API for the whole picture."""
     main = {"steps": payload.get("steps"), "cfg": payload.get("cfg_scale")}
     if sampler := payload.get("sampler_name"):
         main["sampler"] = sampler_name(str(sampler), str(payload.get("scheduler") or ""))
@@ -149,7 +149,7 @@ def _request_settings(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _infotext_settings(generation: GenerationText) -> dict[str, Any]:
-    """What an infotext says of the whole picture."""
+    """The settings of an infotext for the whole picture."""
     settings = dict(generation.settings)
     main = {"steps": settings.get("Steps"), "cfg": settings.get("CFG scale")}
     if sampler := settings.get("Sampler"):
@@ -166,7 +166,7 @@ def _nothing_found(path: Path) -> RecipeError:
 
 def _one_line(text: str) -> str:
     """Printable, so that no file's text can end a comment or move a terminal's cursor."""
-    return "".join(each if each.isprintable() else " " for each in text)
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _without_surrogates(text: str) -> str:

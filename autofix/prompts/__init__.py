@@ -1,9 +1,9 @@
 """The prompt, negative prompt and seed of every region.
 
-    a portrait [SEP] an old man [SEP] [SKIP]      parts for the things of a picture, in their order
-    [SEP:largest] the queen [SEP:area<1%] [SKIP]  parts for the things that a rule names
+    a portrait [SEP] an old man [SEP] [SKIP]      parts for the regions of a picture, in order
+    [SEP:largest] the queen [SEP:area<1%] [SKIP]  parts for the regions that a rule selects
     [PROMPT], smiling                             [PROMPT] is the picture's own prompt
-    {red|green} eyes, __hair__                    choices, drawn from the thing's seed
+    {red|green} eyes, __hair__                    choices, drawn from the region's seed
 
 The parts are in `grammar`, the choices in `wildcards`. Attention weights, BREAK and <lora:...>
 belong to the engine and stay in the text.
@@ -39,7 +39,7 @@ DEFAULTS = {
     "hand": (f"hand, five fingers, {_FINE}", f"{_POOR}, extra fingers, missing fingers"),
     "person": (f"person, {_FINE}", _POOR),
 }
-"""Label -> prompt and negative prompt of a picture that says nothing about itself."""
+"""Label -> prompt and negative prompt for a picture without generation text."""
 
 
 def assign_prompts(
@@ -52,24 +52,24 @@ def assign_prompts(
 ) -> tuple[Region, ...]:
     """The regions, each with its seed, and those to be inpainted with their prompts.
 
-    A region's seed is `seed` + its index, or `seed` where `settings.same_seed`. What is to be
-    inpainted (has no `skip`) gets its part of the prompt and, chosen separately, of the negative
-    prompt; a [SKIP] part marks it as skipped. Positions count what is to be inpainted, as
-    ADetailer's do; a part that skips uses up its position. `main` is what the picture says about
-    itself: it stands for an empty part and for [PROMPT], taken as it is. Raises RecipeError for a
-    rule, choice or wildcard that does not hold, whether or not this picture needs it.
+    A region's seed is `seed` + its index, or `seed` where `settings.same_seed`. A region to be
+    inpainted (without `skip`) gets its part of the prompt and, chosen separately, of the negative
+    prompt; a [SKIP] part marks it as skipped. Positions count the regions to be inpainted, as
+    ADetailer's do; a part that skips uses up its position. `main` is the picture's generation text:
+    its prompt stands for an empty part and for [PROMPT], unchanged. Raises RecipeError for an
+    invalid rule, choice or wildcard, whether or not this picture needs it.
     """
     check_prompts(settings)
     seeded = [
         replace(region, seed=seed if settings.same_seed else seed + region.index)
         for region in regions
     ]
-    open_ = [region for region in seeded if not region.skip]
-    wanted = assign_parts(split_parts(settings.positive), open_, picture_wh)
-    unwanted = assign_parts(split_parts(settings.negative), open_, picture_wh)
+    unskipped = [region for region in seeded if not region.skip]
+    wanted = assign_parts(split_parts(settings.positive), unskipped, picture_wh)
+    unwanted = assign_parts(split_parts(settings.negative), unskipped, picture_wh)
     done = {
         region.index: _with_prompts(region, settings, main, *texts)
-        for region, *texts in zip(open_, wanted, unwanted, strict=True)
+        for region, *texts in zip(unskipped, wanted, unwanted, strict=True)
     }
     return tuple(done.get(region.index, region) for region in seeded)
 
@@ -82,7 +82,7 @@ def picture_seed(seed: int | Literal["auto"], main: GenerationText | None) -> in
 
 
 def check_prompts(settings: Prompt) -> None:
-    """Raises RecipeError for prompts that do not hold: rules, braces, files of wildcards."""
+    """Raises RecipeError for prompts with invalid rules, braces or wildcard files."""
     _check_texts(settings.positive, settings.negative, settings.wildcards)
 
 
@@ -100,7 +100,7 @@ def _with_prompts(
     negative_part: str,
 ) -> Region:
     own, own_negative = _own_prompts(main, region.detection.label)
-    # Each prompt has its own generator: a change to one draws nothing else for the other.
+    # Each prompt has its own generator: a change to one does not change what the other draws.
     seed, folder = region.seed, settings.wildcards
     prompt = _fill_in(part, own, Random(f"{seed} prompt"), folder)
     negative = _fill_in(negative_part, own_negative, Random(f"{seed} negative"), folder)
@@ -117,7 +117,7 @@ def _fill_in(part: str, own: str, generator: Random, folder: str) -> str:
 
 
 def _own_prompts(main: GenerationText | None, label: str) -> tuple[str, str]:
-    """What the picture says; where it names no prompt, what suits the label."""
+    """The picture's own prompts; without a prompt of its own, the label's defaults."""
     if main is not None and main.prompt.strip():
         return main.prompt, main.negative_prompt
     return DEFAULTS.get(label.lower(), (f"{label}, {_FINE}", _POOR))

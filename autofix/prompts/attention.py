@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 Piece = tuple[str, float]
-"""A text, and how much attention it gets."""
+"""A text, and its attention weight."""
 
 _BRACKET = 1.1
 _TOKEN = re.compile(
@@ -22,8 +22,8 @@ _TOKEN = re.compile(
 def parse_attention(prompt: str) -> list[list[Piece]]:
     r"""The parts between BREAKs, each as pieces of one weight.
 
-    `(word)` counts 1.1 times, `[word]` the 1.1th part, `(word:1.3)` 1.3 times; nested brackets
-    multiply. A bracket that is never closed reaches to the end. `\(` is a bracket to be read.
+    `(word)` has weight 1.1, `[word]` 1 / 1.1, `(word:1.3)` 1.3; nested brackets multiply. A
+    bracket that is never closed reaches to the end. `\(` is a literal bracket.
     """
     texts: list[str | None] = []  # None: BREAK
     weights: list[float] = []

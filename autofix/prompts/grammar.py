@@ -1,4 +1,4 @@
-"""Which part of a prompt is whose: [SEP] by position, [SEP:rule] by rule.
+"""Assigns the parts of a prompt to regions: [SEP] by position, [SEP:rule] by rule.
 
     marker  = "[SEP]" | "[SEP:" rule "]"          as written, in capitals; spaces around it go
     rule    = term {("," | "and") term}           all of its terms must hold
@@ -8,11 +8,11 @@
     measure = "area" (share of the picture) | "width" | "height" | "side" (the shorter; all in px)
             | "x" | "y" (of the centre, 0 to 1 from the left and the top) | "score" | "index"
 
-`index` is the number that `autofix detect` draws. left, largest and so on are true of one thing
-alone: the one that is it among those for which the rule's comparisons hold.
+`index` is the number that `autofix detect` draws. left, largest and so on hold for one region
+alone: the extreme one among those for which the rule's comparisons hold.
 
-The first rule part that holds for a thing is its own. The others get the parts without a rule:
-the first of them the first, and so on, the last repeated. Without rules this is ADetailer's [SEP].
+A region gets the first part whose rule holds for it. The others get the parts without a rule, in
+order, the last one repeated. Without rules this is ADetailer's [SEP].
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Seen:
 
     @property
     def eccentricity(self) -> float:
-        """How far its centre is from the picture's, in px, squared."""
+        """The squared distance of its centre from the picture's, in px."""
         (x, y), (width, height) = self.centre_xy, self.picture_wh
         return ((x - 0.5) * width) ** 2 + ((y - 0.5) * height) ** 2
 
@@ -79,7 +79,7 @@ MEASURES: Mapping[str, Callable[[Seen], float]] = {
     "score": lambda seen: seen.region.detection.score,
     "index": lambda seen: seen.region.index + 1,
 }
-"""What can be compared with a number."""
+"""Measures of a region that a rule compares with a number."""
 
 EXTREMES: Mapping[str, Callable[[Seen], float]] = {
     "left": lambda seen: seen.centre_xy[0],
@@ -90,7 +90,7 @@ EXTREMES: Mapping[str, Callable[[Seen], float]] = {
     "largest": lambda seen: -seen.area,
     "smallest": lambda seen: seen.area,
 }
-"""What can be true of one thing alone: of the one with the least value, of equals the first."""
+"""Words that hold for one region alone: that with the least value, the first among equals."""
 
 _SPELLINGS = {"centre": "center", "middle": "center", "confidence": "score"}
 
@@ -116,7 +116,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a prompt; no rule means that it goes by position."""
+    """A part of a prompt; one without a rule is assigned by position."""
 
     text: str
     rule: tuple[Term, ...] = ()
@@ -132,14 +132,14 @@ def split_parts(prompt: str) -> tuple[Part, ...]:
         for rule, text in zip(rest[::2], rest[1::2], strict=True)
     ]
     if not first and found and found[0].rule:
-        return tuple(found)  # nothing before the first rule is no part
+        return tuple(found)  # an empty text before the first rule is no part
     return (Part(first), *found)
 
 
 def assign_parts(
     given: Sequence[Part], regions: Sequence[Region], picture_wh: tuple[int, int]
 ) -> list[str]:
-    """The text for each region, in order. "" where there are rule parts only and none holds."""
+    """The text for each region, in order. "" where all parts have rules and none holds."""
     seen = [Seen(region, picture_wh) for region in regions]
     texts: dict[int, str] = {}
     for part in given:

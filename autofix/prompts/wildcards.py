@@ -23,7 +23,7 @@ from autofix.errors import RecipeError
 from autofix.imagefiles.own_files import check_stays_inside
 
 DEEPEST = 30
-"""Choices within choices, at most."""
+"""Greatest depth of choices within choices."""
 
 _COUNT = re.compile(r"\s*(\d{1,3})(?:-(\d{1,3}))?\$\$(?:([^{}|$]*)\$\$)?")
 _WEIGHT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)::")
@@ -33,7 +33,7 @@ _TOKEN = re.compile(rf"\\(?P<plain>[{{}}|])|(?P<mark>[{{}}|])|__(?P<name>{_NAME}
 
 @dataclass(frozen=True)
 class File:
-    """A line of a file of wildcards."""
+    """A line of a wildcard file."""
 
     name: str
 
@@ -49,11 +49,11 @@ class Choice:
 
 
 Text = tuple[str | File | Choice, ...]
-"""A prompt taken apart: plain text, files and choices, in order."""
+"""A parsed prompt: plain text, files and choices, in order."""
 
 
 def draw_choices(prompt: str, generator: Random, folder: str) -> str:
-    """The prompt with every choice made by `generator`; `folder` holds the files of wildcards.
+    """The prompt with every choice made by `generator`; `folder` holds the wildcard files.
 
     The same generator state gives the same text, with every version of Python. Raises RecipeError.
     """
@@ -61,13 +61,13 @@ def draw_choices(prompt: str, generator: Random, folder: str) -> str:
 
 
 def check_choices(prompt: str, folder: str) -> None:
-    """Raises RecipeError for anything that some draw of the prompt would stumble over."""
+    """Raises RecipeError for anything that would fail in some draw of the prompt."""
     _check_choice(_parse_choices(prompt), folder, ())
 
 
 def _parse_choices(prompt: str) -> Text:
-    """The prompt taken apart; raises RecipeError for braces without a partner."""
-    open_: list[tuple[list[Text], re.Match[str] | None]] = []  # the choices around this place
+    """The parsed prompt; raises RecipeError for braces without a partner."""
+    opened: list[tuple[list[Text], re.Match[str] | None]] = []  # the choices around this place
     here: list[str | File | Choice] = []
     at = 0
     while match := _TOKEN.search(prompt, at):
@@ -75,25 +75,25 @@ def _parse_choices(prompt: str) -> Text:
         at = match.end()
         mark = match["mark"]
         if mark == "{":
-            if len(open_) == DEEPEST:
+            if len(opened) == DEEPEST:
                 raise _malformed_choice(prompt, f"has choices within choices {DEEPEST} deep")
             count = _COUNT.match(prompt, at)
             at = count.end() if count else at
-            open_.append(([tuple(here)], count))
+            opened.append(([tuple(here)], count))
             here = []
-        elif mark == "|" and open_:
-            open_[-1][0].append(tuple(here))
+        elif mark == "|" and opened:
+            opened[-1][0].append(tuple(here))
             here = []
         elif mark == "}":
-            if not open_:
+            if not opened:
                 raise _malformed_choice(prompt, "has a } without its {")
-            (before, *options), count = open_.pop()
+            (before, *options), count = opened.pop()
             here = [*before, _parse_choice([*options, tuple(here)], count, prompt)]
         elif match["name"]:
             here.append(File(match["name"]))
         else:
             here.append(match["plain"] or mark)
-    if open_:
+    if opened:
         raise _malformed_choice(prompt, "has a { without its }")
     return (*here, prompt[at:])
 
@@ -151,7 +151,7 @@ def _choice_options(choice: Choice, folder: str) -> tuple[tuple[float, Text], ..
 
 
 def _draw_by_weight(weights: list[float], generator: Random) -> int:
-    """A place drawn by weight. `random` alone is promised to stay as it is between Pythons."""
+    """An index drawn by weight. Only `random` is promised to give the same in every Python."""
     point, chosen = generator.random() * sum(weights), 0
     for place, weight in enumerate(weights):
         if weight:
@@ -163,7 +163,7 @@ def _draw_by_weight(weights: list[float], generator: Random) -> int:
 
 
 def _file_lines(name: str, folder: str) -> tuple[tuple[float, Text], ...]:
-    """A file's lines with their weights. Raises RecipeError where there is none."""
+    """A file's lines with their weights. Raises RecipeError where there is no such file."""
     if not folder:
         raise RecipeError(
             f"the prompt names the wildcard __{name}__, but there is no folder of wildcards",

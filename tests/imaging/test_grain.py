@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from autofix.imaging.grain import OPPONENT, SIDE, grain_of, missing_grain, synthesise_grain
+from autofix.imaging.grain import OPPONENT, SIDE_PX, grain_of, missing_grain, synthesise_grain
 from autofix.values import SoftMask
 from tests.detectors.photos import photo
 
@@ -104,6 +104,6 @@ def test_half_covered_two_grains_average_out_and_one_grain_does_not():
 @pytest.mark.parametrize(("size", "alpha"), [(6, 1.0), (40, 0.2)])
 def test_where_there_is_nothing_to_measure_nothing_is_missing(size, alpha):
     part = grainy()[:size, :size].astype(np.float32)
-    grain = np.ones((4, SIDE, SIDE, 3), np.float32)
+    grain = np.ones((4, SIDE_PX, SIDE_PX, 3), np.float32)
     covered = np.full((size, size), round(255 * alpha), np.uint8)
     assert not missing_grain(grain, part, part * 0, covered).any()

@@ -34,7 +34,7 @@ INFOTEXT = (
     "ADetailer denoising strength 2nd: 0.4, ADetailer inpaint only masked 2nd: False, "
     "ADetailer version: 25.3.0"
 )
-MODEL_NOTE = "ADetailer paints with the web UI's model: name yours in model.name"
+MODEL_NOTE = "ADetailer inpaints with the web UI's model: name yours in model.name"
 
 
 def written(path, data):
